@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 
 __all__ = [
     "AmbiguousSeriesError",
+    "BucketNotFoundError",
     "ClosedError",
     "ConflictError",
     "CorruptObjectError",
@@ -142,6 +143,13 @@ class ObjectNotFoundError(StorageError):
     """One object that a listing or the log named is not in the store."""
 
     code = "object_not_found"
+    retryable = False
+
+
+class BucketNotFoundError(StorageError):
+    """The bucket or container that the url names does not exist."""
+
+    code = "bucket_not_found"
     retryable = False
 
 
