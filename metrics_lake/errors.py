@@ -8,6 +8,7 @@ group                     what the caller does
 ``ConflictError``         reads again and decides anew
 ``StorageError``          waits, or mends the store, the disk or the rights
 ``FormatError``           upgrades, or repairs the lake with ``verify`` and ``recover``
+``QueryError``            asks for less at once
 ``ClosedError``           opens a new handle
 ========================  =====================================================================
 
@@ -38,6 +39,7 @@ __all__ = [
     "NotPublishedError",
     "ObjectNotFoundError",
     "PermissionDeniedError",
+    "QueryError",
     "SnapshotExpired",
     "StorageError",
     "TaskAmbiguousError",
@@ -194,6 +196,12 @@ class CorruptObjectError(FormatError):
     """An object's bytes do not match their checksum or cannot be decoded."""
 
     code = "corrupt_object"
+
+
+class QueryError(MetricsLakeError):
+    """A query could not be computed: mostly, it needs more memory than it may have."""
+
+    code = "query"
 
 
 class ClosedError(MetricsLakeError):
