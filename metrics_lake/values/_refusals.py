@@ -55,11 +55,6 @@ def _hint(value: Any) -> str:
         return "Pass value.tolist(), or np.asarray(value) of a numeric dtype."
     if package in _BY_MODULE:
         return _BY_MODULE[package]
-    if _has_dimensions(value):
-        return (
-            "It has dimensions: pass value.tolist() or an array of numpy, value.item() for a single element, "
-            "or log its elements with log_series."
-        )
     if dataclasses.is_dataclass(value):
         return "Pass dataclasses.asdict(value)."
     if isinstance(value, tuple):
@@ -67,6 +62,11 @@ def _hint(value: Any) -> str:
     for base, hint in _BY_BASE:
         if isinstance(value, base):
             return hint
+    if _has_dimensions(value):
+        return (
+            "It has dimensions: pass value.tolist() or an array of numpy, value.item() for a single element, "
+            "or log its elements with log_series."
+        )
     return _GENERAL
 
 
