@@ -86,7 +86,9 @@ def _zone_suffix(zone: tzinfo | None) -> str:
     if zone is None:
         return ""
     if type(zone) is timezone:
-        if zone.tzname(None) == timezone(zone.utcoffset(None)).tzname(None):
+        offset = zone.utcoffset(None)
+        # fromisoformat (3.11 to 3.13) reads an offset below a second as UTC; no real zone has one.
+        if not offset.microseconds and zone.tzname(None) == timezone(offset).tzname(None):
             return ""
     else:
         zoneinfo = sys.modules.get("zoneinfo")

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from metrics_lake.values import KINDS, decode, decode_columns, encode
 
-FIXED_ZONES = st.timedeltas(timedelta(hours=-23), timedelta(hours=23)).map(timezone)
+FIXED_ZONES = st.integers(-86_399, 86_399).map(lambda seconds: timezone(timedelta(seconds=seconds)))
 ZONES = (
     st.none()
     | FIXED_ZONES
