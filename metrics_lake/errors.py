@@ -24,6 +24,8 @@ __all__ = [
     "AmbiguousSeriesError",
     "BucketNotFoundError",
     "ClosedError",
+    "CommitConflictError",
+    "CommitUnknownError",
     "ConflictError",
     "CorruptObjectError",
     "FormatError",
@@ -127,6 +129,12 @@ class ConflictError(MetricsLakeError):
     retryable = True
 
 
+class CommitConflictError(ConflictError):
+    """Another commit won and the decision behind this one no longer holds: nothing was committed."""
+
+    code = "commit_conflict"
+
+
 class SnapshotExpired(ConflictError):  # noqa: N818 -- the field's name for it, as in "snapshot expired"
     """Files of a pinned snapshot are gone; other rows are never given in their place."""
 
@@ -178,6 +186,12 @@ class NotPublishedError(StorageError):
     """Points are safe in the local journal and have not reached the store."""
 
     code = "not_published"
+
+
+class CommitUnknownError(StorageError):
+    """The store failed in the middle of a commit: it may have landed, or may still land."""
+
+    code = "commit_unknown"
 
 
 class FormatError(MetricsLakeError):
