@@ -42,6 +42,7 @@ __all__ = [
     "ObjectNotFoundError",
     "PermissionDeniedError",
     "QueryError",
+    "RequestRefusedError",
     "SnapshotExpired",
     "StorageError",
     "TaskAmbiguousError",
@@ -167,6 +168,13 @@ class PermissionDeniedError(StorageError):
     """The store refused these credentials."""
 
     code = "permission_denied"
+    retryable = False
+
+
+class RequestRefusedError(StorageError):
+    """The store does not accept such a request: wrong region, endpoint, name or option."""
+
+    code = "request_refused"
     retryable = False
 
 
