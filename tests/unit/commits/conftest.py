@@ -7,6 +7,7 @@ import json
 import pyarrow as pa
 import pytest
 
+from metrics_lake.commits.actions import new_table_actions
 from metrics_lake.errors import ObjectNotFoundError
 from metrics_lake.layout import InboxName, log_key, parse_inbox_key
 from metrics_lake.schema import arrow_schema
@@ -113,6 +114,8 @@ class World:
     def commit(self, version, *watermarks):
         """Commit bare watermarks: ``(writer, first, last)`` each."""
         lines = []
+        if version == 0:
+            lines = [json.dumps(action) for action in new_table_actions("metrics", "table-id", 0)]
         for writer, first, last in watermarks:
             app = f"ml:{writer}" if first == 0 else f"ml:{writer}@{first}"
             lines.append(json.dumps({"txn": {"appId": app, "version": last}}))
