@@ -49,7 +49,13 @@ DTYPES = st.one_of(
     hnp.unicode_string_dtypes(endianness="="),
     hnp.byte_string_dtypes(endianness="="),
 )
-NUMPY_SCALARS = DTYPES.flatmap(lambda dtype: hnp.arrays(dtype, (1,))).map(lambda array: array[0])
+NUMPY_SCALARS = (
+    DTYPES.flatmap(lambda dtype: hnp.arrays(dtype, (1,)))
+    .map(lambda array: array[0])
+    .filter(
+        lambda scalar: str(scalar).encode("utf-8", "ignore").decode() == str(scalar)
+    )  # no lone surrogates
+)
 ARRAYS = hnp.arrays(
     hnp.boolean_dtypes() | hnp.integer_dtypes() | hnp.floating_dtypes() | hnp.datetime64_dtypes() | DTYPES,
     hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=4),
