@@ -106,7 +106,7 @@ def test_a_file_that_is_damaged_inside_is_named(tmp_path):
     path = tmp_path / "bad.parquet"
     pq.write_table(pa.table({"a": [str(i) for i in range(50_000)]}), path, compression="zstd")
     data = bytearray(path.read_bytes())
-    data[4:2000] = os.urandom(1996)  # page headers too; what hits data only is for checksums to see
+    data[4:2000] = bytes(1996)  # page headers too; what hits data only is for checksums to see
     path.write_bytes(data)
     with pytest.raises(CorruptObjectError, match=r"bad\.parquet"):
         query.run("SELECT sum(length(a)) FROM read_parquet($f)", {"f": [str(path)]})

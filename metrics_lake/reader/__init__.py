@@ -1,0 +1,9 @@
+"""Answers from the lake: snapshot and pending rows, pruned files, one query, one result."""
+
+from __future__ import annotations
+
+from metrics_lake.reader.lookup import Order, Point
+from metrics_lake.reader.reader import Reader
+from metrics_lake.reader.selection import IdsLike, Selection, StepsLike
+
+__all__ = ["IdsLike", "Order", "Point", "Reader", "Selection", "StepsLike"]

@@ -1,0 +1,371 @@
+"""The reading half of a lake: what every read verb returns, before values are decoded."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+
+from metrics_lake.commits import Snapshot
+from metrics_lake.errors import AmbiguousSeriesError, InvalidInputError, NotFoundError
+from metrics_lake.points import checked_step, checked_timestamp
+from metrics_lake.reader.cache import ByteCache
+from metrics_lake.reader.history import history_query, list_resources, rows_to_copy
+from metrics_lake.reader.selection import Ids, IdsLike, Selection, Steps, StepsLike
+from metrics_lake.reader.table import TableReader
+from metrics_lake.resources import canonical_tags, nearest, tags_from_key, tags_key
+from metrics_lake.result import Result
+from metrics_lake.schema import METRICS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import pyarrow as pa
+
+    from metrics_lake.commits import PendingRun
+    from metrics_lake.reader.lookup import Order, Point
+    from metrics_lake.storage import Storage
+
+__all__ = ["Reader"]
+
+_Answer = TypeVar("_Answer")
+
+_CACHE_BYTES: Final = 256 << 20
+_RECENT_BYTES: Final = 256 << 20
+
+
+def _nothing_pending(_: str) -> tuple[PendingRun, ...]:
+    return ()
+
+
+class Reader:
+    """Reads the tables of one lake; thread-safe, holds no connections, survives fork.
+
+    Args:
+        storage: The lake's objects.
+        pending: Gives this process's own rows of a table that may not be published yet.
+        cache_bytes: How much of footers and series sidecars is kept in memory.
+        recent_bytes: How much of the decoded inbox is kept in memory, per table.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        *,
+        pending: Callable[[str], Sequence[PendingRun]] = _nothing_pending,
+        cache_bytes: int = _CACHE_BYTES,
+        recent_bytes: int = _RECENT_BYTES,
+    ) -> None:
+        self._storage = storage
+        self._pending = pending
+        self._cache = ByteCache(cache_bytes)
+        self._recent_bytes = recent_bytes
+        self._tables: dict[str, TableReader] = {}
+
+    def table(self, name: str = METRICS) -> TableReader:
+        """Return the reader of one table."""
+        found = self._tables.get(name)
+        if found is None:
+            made = TableReader(
+                self._storage, name, lambda: self._pending(name), self._cache, self._recent_bytes
+            )
+            found = self._tables.setdefault(name, made)
+        return found
+
+    def snapshot(self, table: str = METRICS) -> Snapshot:
+        """Return which rows count now, this process's own unpublished ones included."""
+        return self.table(table).snapshot()
+
+    # ---- one value -----------------------------------------------------------------------------------------
+
+    def latest(
+        self,
+        resource: str,
+        metric: str,
+        *,
+        step: Any = None,
+        tags: Mapping[str, Any] | None = None,
+        order_by: Order = "timestamp",
+        at: Any = None,
+    ) -> Point | None:
+        """Return the latest point of one series, or None where there is none.
+
+        Args:
+            resource: A literal id.
+            metric: A literal id.
+            step: Only points at this step.
+            tags: Exactly this series, ``{}`` the untagged one; None = the untagged one, else the only one.
+            order_by: What is latest: the greatest ``timestamp``, or ``step`` (no step is lowest).
+            at: As it was at this instant (aware datetime), or in this version of the table (int), or in a
+                snapshot.
+
+        Raises:
+            AmbiguousSeriesError: ``tags`` is None and several tagged series are there.
+            SnapshotExpired: The version or snapshot asked for is gone.
+            InvalidInputError: An argument is of the wrong type.
+        """
+        if order_by not in ("timestamp", "step"):
+            raise InvalidInputError(
+                f"order_by is {order_by!r}.", hint="Pass 'timestamp' or 'step'.", argument="order_by"
+            )
+        at_step = checked_step(step)
+        wanted = None if tags is None else tags_key(canonical_tags(tags))
+        pinned, instant = self._moment(METRICS, at)
+        table = self.table()
+        both = Selection(Ids((resource,)), Ids((metric,)))
+
+        def answer(snapshot: Snapshot) -> Point | None:
+            latest = table.latest(snapshot, resource, metric, order_by)
+            if instant is not None:
+                newest = latest
+                if order_by == "step":
+                    newest = table.latest(snapshot, resource, metric, "timestamp")
+                if any(point.timestamp > instant for point in newest.values()):
+                    latest = table.latest_among(snapshot, both.up_to(instant), order_by)
+            key = _series(latest, wanted, resource, metric)
+            point = None if key is None else latest.get(key)
+            if point is None:
+                return None
+            if at_step is not None and point.step != at_step:
+                exact = replace(both, tags_key=key, steps=Steps(at_step, at_step)).up_to(instant)
+                return table.latest_among(snapshot, exact, order_by).get(point.tags_key)
+            return table.uncut(snapshot, resource, metric, point)
+
+        return table.read(answer, pinned)
+
+    def latest_metrics(
+        self, resource: str, *, tags: Mapping[str, Any] | None = None, at: Any = None
+    ) -> dict[str, Point]:
+        """Return the latest point of every metric of a resource, by metric id in order; {} if there is none.
+
+        Args:
+            resource: A literal id.
+            tags: For each metric exactly this series; None = the untagged one, else the only one there is.
+            at: As for ``latest``.
+
+        Raises:
+            AmbiguousSeriesError: ``tags`` is None and a metric has several tagged series and no untagged one.
+            SnapshotExpired: The version or snapshot asked for is gone.
+        """
+        wanted = None if tags is None else tags_key(canonical_tags(tags))
+        pinned, instant = self._moment(METRICS, at)
+        table = self.table()
+
+        def answer(snapshot: Snapshot) -> dict[str, Point]:
+            found = {}
+            for metric, latest in table.latest_points(snapshot, resource, instant).items():
+                key = _series(latest, wanted, resource, metric)
+                if key is not None and key in latest:
+                    found[metric] = table.uncut(snapshot, resource, metric, latest[key])
+            return found
+
+        return table.read(answer, pinned)
+
+    # ---- what is there -------------------------------------------------------------------------------------
+
+    def metric_ids(self, resource: str) -> list[str]:
+        """Return the ids of a resource's metrics in UTF-8 byte order; [] if there is no such resource."""
+        table = self.table()
+        selection = Selection(Ids((resource,)))
+
+        def answer(snapshot: Snapshot) -> list[str]:
+            merged = table.summaries(snapshot, selection, resource=resource)
+            metrics: list[Any] = merged.column("metric").to_pylist()
+            return list(dict.fromkeys(metrics))
+
+        return table.read(answer)
+
+    def resources(self, pattern: IdsLike = None, *, at: Any = None) -> Result:
+        """Return a row a resource, by id in UTF-8 byte order.
+
+        Columns: ``resource``; ``metrics``, ``series``, ``points`` (counts); ``first_timestamp``,
+        ``last_timestamp``; ``last_step`` (the greatest, NULL where no point has one).
+
+        Raises:
+            InvalidInputError: ``pattern`` is no id, pattern or list of these.
+            SnapshotExpired: The version or snapshot asked for is gone.
+        """
+        selection = Selection.of(pattern)
+        pinned, instant = self._moment(METRICS, at)
+        table = self.table()
+        snapshot = pinned or table.snapshot()
+
+        def run() -> pa.Table:
+            return list_resources(table.summaries(snapshot, selection, instant=instant), selection)
+
+        return Result(lambda: self._pinned(table, snapshot, run), snapshot=snapshot)
+
+    # ---- rows ----------------------------------------------------------------------------------------------
+
+    def history(
+        self,
+        resources: IdsLike = None,
+        metrics: IdsLike = None,
+        *,
+        steps: StepsLike = None,
+        since: Any = None,
+        until: Any = None,
+        tags: Mapping[str, Any] | None = None,
+        repeats: Literal["all", "last"] = "all",
+        downsample: Any = None,
+        smooth: Any = None,
+        full: bool = False,
+        at: Any = None,
+    ) -> Result:
+        """Return all points of some metrics of some resources, in order.
+
+        Columns ``resource metric tags step timestamp value``, with ``full`` also ``kind text tags_key writer
+        seq origin``; ordered by resource, metric, tags_key, step (NULL first), timestamp, writer, seq.
+
+        Args:
+            resources: An id, a pattern, or a list of these; None = all.
+            metrics: Likewise.
+            steps: Only points at this step (int), at the steps of a ``range``, or at these (a list of ints).
+            since: Only points from this instant on (aware datetime or POSIX seconds).
+            until: Only points before this instant.
+            tags: Only series that have these pairs.
+            repeats: ``"last"`` keeps the newest point of each (series, step); points without a step stay.
+            downsample: At most about this many points a series are kept, by M4 over their steps (or, of
+                series without steps, their timestamps): the first, last, least and greatest of each of
+                ``downsample / 4`` intervals. A line through them looks like the line through all.
+            smooth: Weight of the past in an exponential moving average, from 0 to below 1, over each series
+                in order, corrected for its start; NaN and NULL are passed by. Done before thinning.
+            full: With all columns.
+            at: As for ``latest``.
+
+        Returns:
+            The points. ``notes`` says how they were smoothed and thinned, and how many there were.
+
+        Raises:
+            InvalidInputError: An argument is of the wrong type or out of range.
+            SnapshotExpired: The version or snapshot asked for is gone, or, when the result is read too late,
+                its objects are.
+        """
+        selection = Selection.of(resources, metrics, steps=steps, since=since, until=until, tags=tags)
+        asked = history_query(repeats=repeats, downsample=downsample, smooth=smooth, full=full)
+        pinned, instant = self._moment(METRICS, at)
+        selection = selection.up_to(instant)
+        table = self.table()
+        snapshot = pinned or table.snapshot()
+
+        def run() -> pa.Table:
+            return table.run(snapshot, selection, asked.sql, dict(asked.bindings))
+
+        def stream() -> pa.RecordBatchReader:
+            return table.stream(snapshot, selection, asked.sql, dict(asked.bindings))
+
+        return Result(
+            lambda: self._pinned(table, snapshot, run),
+            stream=lambda: self._pinned(table, snapshot, stream),
+            hidden=asked.hidden,
+            snapshot=snapshot,
+            notes=asked.notes,
+        )
+
+    def rows_of(
+        self,
+        resource: str,
+        *,
+        metrics: IdsLike = None,
+        to: str | None = None,
+        snapshot: Snapshot | None = None,
+    ) -> pa.RecordBatchReader:
+        """Return a resource's rows in the table's schema and sort order, values never decoded.
+
+        Args:
+            resource: A literal id.
+            metrics: Of these; None = all.
+            to: As they are to be copied to this resource: under its id, ``origin`` saying where they come
+                from, without those that it has already, by (writer, seq).
+            snapshot: Read from this one; None = from now.
+
+        Returns:
+            A reader, which computes the rows while it is read.
+
+        Raises:
+            NotFoundError: The resource, or a metric asked for by its id, is not there; with near names.
+            InvalidInputError: ``to`` is the resource itself.
+            SnapshotExpired: An object of the snapshot is gone, here or while the reader is read.
+        """
+        if to == resource:
+            raise InvalidInputError(f"{resource!r} cannot be copied onto itself.", argument="to")
+        wanted = Ids.of(metrics, "metric")
+        table = self.table()
+        pinned = snapshot or table.snapshot()
+        source = Selection(Ids((resource,)), wanted)
+        there = self._pinned(table, pinned, lambda: table.summaries(pinned, source, resource=resource))
+        ids: set[Any] = set(there.column("metric").to_pylist())
+        for name in () if wanted is None else wanted.names:
+            if name not in ids:
+                raise self.not_found(resource, name)
+        if not any(wanted is None or wanted.matches(each) for each in ids):
+            raise self.not_found(resource, None if wanted is None or not ids else repr(metrics))
+        selection, sql, bindings = rows_to_copy(source, resource, to)
+        return self._pinned(table, pinned, lambda: table.stream(pinned, selection, sql, bindings))
+
+    def not_found(self, resource: str, metric: str | None = None) -> NotFoundError:
+        """Return the error that there is no such resource, or no such metric of it, with near names."""
+        table = self.table()
+        if metric is not None and (there := self.metric_ids(resource)):
+            near = nearest(metric, there)
+            return NotFoundError(
+                f"{resource!r} has no metric {metric!r}.",
+                hint=_did_you_mean(near) or f"It has {len(there)} others; metric_ids() lists them.",
+                resource=resource,
+                metric=metric,
+                near=near,
+            )
+        everything = table.read(lambda snapshot: table.summaries(snapshot, Selection()))
+        names: list[Any] = everything.column("resource").to_pylist()
+        near = nearest(resource, dict.fromkeys(names))
+        return NotFoundError(
+            f"There is no resource {resource!r}.",
+            hint=_did_you_mean(near) or "resources() lists what is there.",
+            resource=resource,
+            near=near,
+        )
+
+    # -------------------------------------------------------------------------------------------------------
+
+    def _moment(self, table: str, at: Any) -> tuple[Snapshot | None, int | None]:
+        """Return what ``at`` pins: a snapshot, or an instant in microseconds, or neither."""
+        if at is None:
+            return None, None
+        if isinstance(at, Snapshot):
+            return at, None
+        if isinstance(at, int) and not isinstance(at, bool):
+            return self.table(table).at_version(at), None
+        if isinstance(at, dt.datetime):
+            return None, checked_timestamp(at)
+        raise InvalidInputError(
+            f"at is {at!r}, of type {type(at).__name__}.",
+            hint="Pass an aware datetime, a version of the table (int), or a snapshot.",
+            argument="at",
+        )
+
+    @staticmethod
+    def _pinned(table: TableReader, snapshot: Snapshot, run: Callable[[], _Answer]) -> _Answer:
+        return table.read(lambda _: run(), snapshot)
+
+
+def _series(latest: Mapping[str, Point], wanted: str | None, resource: str, metric: str) -> str | None:
+    """Return the key of the series that one value is to come from; None where there is none."""
+    if wanted is not None:
+        return wanted
+    if "" in latest:
+        return ""
+    if len(latest) > 1:
+        shown = [str(tags_from_key(key)) for key in sorted(latest)[:5]]
+        more = f" and {len(latest) - 5} more" if len(latest) > 5 else ""
+        raise AmbiguousSeriesError(
+            f"{metric!r} of {resource!r} has {len(latest)} series: {', '.join(shown)}{more}.",
+            hint="Say which with tags={…}, or take all with history().",
+            resource=resource,
+            metric=metric,
+            series=[tags_from_key(key) for key in sorted(latest)],
+        )
+    return next(iter(latest), None)
+
+
+def _did_you_mean(near: Sequence[str]) -> str | None:
+    return f"Did you mean {' or '.join(map(repr, near))}?" if near else None

@@ -1,0 +1,289 @@
+"""One table as a reader sees it: snapshots, caches by name, and queries over both."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import pyarrow as pa
+import pyarrow.compute
+
+from metrics_lake import series
+from metrics_lake.commits import Snapshot, TableLog, take_snapshot
+from metrics_lake.errors import ObjectNotFoundError, SnapshotExpired
+from metrics_lake.reader.datafiles import DataFiles
+from metrics_lake.reader.lookup import Order, Point, find_series, newest_in_rows, point_of, series_range
+from metrics_lake.reader.recent import SCAN_ROWS, Recent
+from metrics_lake.reader.scan import Scan, Scanner
+from metrics_lake.reader.selection import Ids, Selection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from metrics_lake.commits import DataFile, PendingRun
+    from metrics_lake.reader.cache import ByteCache
+    from metrics_lake.storage import Storage
+
+__all__ = ["TableReader"]
+
+pc: Any = pyarrow.compute  # pyarrow-stubs knows no Python scalars as arguments
+
+_ATTEMPTS: Final = 5
+
+_Answer = TypeVar("_Answer")
+
+
+class TableReader:
+    """Reads one table; thread-safe.
+
+    Args:
+        storage: The lake's objects.
+        table: The table's name.
+        pending: Gives this process's own rows that may not be published yet.
+        cache: Keeps footers and sidecars by name.
+        recent_bytes: How many bytes of inbox rows are kept decoded.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        table: str,
+        pending: Callable[[], Sequence[PendingRun]],
+        cache: ByteCache,
+        recent_bytes: int,
+    ) -> None:
+        self.storage = storage
+        self.table = table
+        self.log = TableLog(storage, table)
+        self._pending = pending
+        self._recent = Recent(storage, table, recent_bytes)
+        self._data_files = DataFiles(storage, table, cache)
+        self._scanner = Scanner(storage, table, self._data_files)
+
+    # ---- snapshots -----------------------------------------------------------------------------------------
+
+    def snapshot(self) -> Snapshot:
+        """Return which rows count now: PENDING, LIST, LOG."""
+        return take_snapshot(self.storage, self.log, self._pending)
+
+    def at_version(self, version: int) -> Snapshot:
+        """Return the compacted rows of one version of the table.
+
+        Raises:
+            SnapshotExpired: The log no longer reaches back to it.
+            NotFoundError: There is no such version yet.
+        """
+        return Snapshot(self.table, self.log.at_version(version), (), (), (), 0)
+
+    def read(self, answer: Callable[[Snapshot], _Answer], pinned: Snapshot | None = None) -> _Answer:
+        """Return an answer from one snapshot; if one of its objects is gone meanwhile, from a newer one.
+
+        Args:
+            answer: Reads it.
+            pinned: This snapshot and no other.
+
+        Raises:
+            SnapshotExpired: An object of the pinned snapshot is gone.
+            ObjectNotFoundError: New snapshots, too, name an object that is gone.
+        """
+        for _ in range(_ATTEMPTS):
+            try:
+                return answer(pinned or self.snapshot())
+            except ObjectNotFoundError as error:
+                if pinned is not None:
+                    raise expired(error) from error
+                gone = error
+        raise ObjectNotFoundError(
+            f"{gone.message} Every new snapshot of table {self.table!r} names it.",
+            hint="`metrics-lake verify` lists what is missing.",
+            **gone.context,
+        ) from gone
+
+    # ---- rows ----------------------------------------------------------------------------------------------
+
+    def scan(self, snapshot: Snapshot, selection: Selection, files: Sequence[DataFile] | None = None) -> Scan:
+        """Return the sources of a selection's rows."""
+        groups = self._recent.groups(snapshot.inbox)
+        return self._scanner.scan(snapshot, groups, selection, files)
+
+    def run(
+        self, snapshot: Snapshot, selection: Selection, sql: str, bindings: dict[str, Any] | None = None
+    ) -> pa.Table:
+        """Return a query's result over a selection's rows; ``{points}`` in the SQL stands for them."""
+        return self._scanner.run(self.scan(snapshot, selection), sql, bindings)
+
+    def stream(
+        self, snapshot: Snapshot, selection: Selection, sql: str, bindings: dict[str, Any] | None = None
+    ) -> pa.RecordBatchReader:
+        """Return a query's result over a selection's rows as a reader.
+
+        Raises:
+            SnapshotExpired: While the reader is read, an object is gone.
+        """
+        reader = self._scanner.stream(self.scan(snapshot, selection), sql, bindings)
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            try:
+                yield from reader
+            except ObjectNotFoundError as error:
+                raise expired(error) from error
+
+        return pa.RecordBatchReader.from_batches(reader.schema, batches())
+
+    # ---- series --------------------------------------------------------------------------------------------
+
+    def latest(self, snapshot: Snapshot, resource: str, metric: str, by: Order) -> dict[str, Point]:
+        """Return the latest point of each series of a (resource, metric), by ``tags_key``."""
+        column = "last" if by == "timestamp" else "last_step"
+        selection = Selection(Ids((resource,)), Ids((metric,)))
+        latest: dict[str, Point] = {}
+
+        def offer(points: Any) -> None:
+            for point in points:
+                best = latest.get(point.tags_key)
+                if best is None or point.order(by) > best.order(by):
+                    latest[point.tags_key] = point
+
+        for group in self._recent.groups(snapshot.inbox):
+            if group.rows is not None and group.num_rows <= SCAN_ROWS:
+                offer(newest_in_rows(group.rows, resource, metric, by))
+            else:
+                offer(find_series(group.summarised(), resource, metric, column))
+        for run in snapshot.pending:
+            offer(newest_in_rows(run.rows, resource, metric, by))
+        unsummarised = []
+        candidates = [each for each in snapshot.log.files if selection.may_be_in(each)]
+        for file, summary in zip(candidates, self._data_files.sidecars(candidates), strict=True):
+            if summary is None:
+                unsummarised.append(file)
+            else:
+                offer(find_series(summary, resource, metric, column))
+        if unsummarised:
+            offer(self._latest_in_files(snapshot, selection, unsummarised, column))
+        return latest
+
+    def latest_among(self, snapshot: Snapshot, selection: Selection, by: Order) -> dict[str, Point]:
+        """Return the latest of a selection's rows of each ``tags_key``; reads the rows themselves."""
+        column = "last" if by == "timestamp" else "last_step"
+        found = self.run(snapshot, selection, _latest_sql(column))
+        return {point.tags_key: point for point in _points(found, column)}
+
+    def summaries(
+        self,
+        snapshot: Snapshot,
+        selection: Selection,
+        *,
+        resource: str | None = None,
+        instant: int | None = None,
+    ) -> pa.Table:
+        """Return the merged series summary of what a selection of ids looks at.
+
+        Args:
+            snapshot: What to read.
+            selection: Ids; files without them are left out. The result may have other series too.
+            resource: Only this one's series.
+            instant: As it was at this instant, in microseconds since 1970; None = now.
+        """
+        merged = series.merge(self._summary_parts(snapshot, selection, resource))
+        if instant is None or not _has_later(merged, instant):
+            return merged
+        sql = series.summarise_sql("{points}")
+        return self.run(snapshot, selection.up_to(instant), sql).cast(series.summary_schema())
+
+    def latest_points(
+        self, snapshot: Snapshot, resource: str, instant: int | None
+    ) -> dict[str, dict[str, Point]]:
+        """Return the latest point of each series of a resource, by metric and ``tags_key``."""
+        selection = Selection(Ids((resource,)))
+        merged = self.summaries(snapshot, selection, resource=resource, instant=instant)
+        found: dict[str, dict[str, Point]] = {}
+        metrics: list[Any] = merged.column("metric").to_pylist()
+        for metric, point in zip(metrics, _points(merged, "last"), strict=True):
+            found.setdefault(metric, {})[point.tags_key] = point
+        return found
+
+    def uncut(self, snapshot: Snapshot, resource: str, metric: str, point: Point) -> Point:
+        """Return a point of a summary with its whole text."""
+        if not point.is_cut:
+            return point
+        exact = Selection(
+            Ids((resource,)),
+            Ids((metric,)),
+            tags_key=point.tags_key,
+            since=point.timestamp,
+            until=point.timestamp + 1,
+        )
+        sql = _latest_sql("last", "writer = $writer AND seq = $seq")
+        row = {"writer": point.writer, "seq": point.seq}
+        (whole,) = _points(self.run(snapshot, exact, sql, row), "last")
+        return whole
+
+    def _summary_parts(
+        self, snapshot: Snapshot, selection: Selection, resource: str | None
+    ) -> list[pa.Table]:
+        parts = []
+        small = [run.rows for run in snapshot.pending]
+        for group in self._recent.groups(snapshot.inbox):
+            if group.rows is not None and (resource is not None or group.num_rows <= SCAN_ROWS):
+                small.append(group.rows)
+            else:
+                parts.append(_of_resource(group.summarised(), resource))
+        rows = [selection.rows_of(each) for each in small]
+        if any(each.num_rows for each in rows):
+            parts.append(series.summarise(pa.concat_tables(rows)))
+        candidates = [each for each in snapshot.log.files if selection.may_be_in(each)]
+        unsummarised = []
+        for file, summary in zip(candidates, self._data_files.sidecars(candidates), strict=True):
+            if summary is None:
+                unsummarised.append(file)
+            else:
+                parts.append(_of_resource(summary, resource))
+        if unsummarised:
+            scan = self._scanner.scan(_table_only(snapshot), (), selection, unsummarised)
+            found = self._scanner.run(scan, series.summarise_sql("{points}"))
+            parts.append(found.cast(series.summary_schema()))
+        return parts
+
+    def _latest_in_files(
+        self, snapshot: Snapshot, selection: Selection, files: Sequence[DataFile], column: str
+    ) -> list[Point]:
+        scan = self._scanner.scan(_table_only(snapshot), (), selection, files)
+        return _points(self._scanner.run(scan, _latest_sql(column)), column)
+
+
+def _latest_sql(column: str, condition: str = "true") -> str:
+    return f"SELECT tags_key, {series.point_sql(column)} FROM {{points}} WHERE {condition} GROUP BY tags_key"
+
+
+def expired(error: ObjectNotFoundError) -> SnapshotExpired:
+    """Return the error of a pinned snapshot one of whose objects is gone."""
+    return SnapshotExpired(
+        f"The snapshot is too old: {error.message}",
+        hint="Take a new one; vacuum removes what newer snapshots no longer need.",
+        **error.context,
+    )
+
+
+def _table_only(snapshot: Snapshot) -> Snapshot:
+    return Snapshot(snapshot.table, snapshot.log, (), (), (), 0)
+
+
+def _points(found: pa.Table, column: str) -> list[Point]:
+    return [
+        point_of(found.column("tags_key")[at].as_py(), found.column(column)[at])
+        for at in range(found.num_rows)
+    ]
+
+
+def _has_later(summary: pa.Table, instant: int) -> bool:
+    """Say whether any series of a summary has a point after an instant."""
+    if not summary.num_rows:
+        return False
+    newest = pc.max(pc.struct_field(summary.column("last"), "timestamp"))
+    return bool(newest.value > instant)
+
+
+def _of_resource(summary: pa.Table, resource: str | None) -> pa.Table:
+    if resource is None:
+        return summary
+    low, high = series_range(summary, resource)
+    return summary.slice(low, high - low)

@@ -1,0 +1,325 @@
+"""What a query gives back: its rows, computed at first access, in whatever form is wanted.
+
+>>> import pyarrow as pa
+>>> rows = pa.table({"resource": ["a", "a"], "step": [0, 1], "value": [0.5, 2.0], "kind": ["float", "int"]})
+>>> result = Result(lambda: rows, hidden=("kind", "text"))
+>>> result.values(), result.columns
+([0.5, 2], ['resource', 'step', 'value'])
+"""
+
+from __future__ import annotations
+
+from html import escape
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final
+
+from metrics_lake.errors import InvalidInputError, NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    import pandas as pd  # type: ignore[import-untyped]  # pandas-stubs is not asked of developers
+    import polars as pl
+    import pyarrow as pa
+
+__all__ = ["Result"]
+
+_REPR_ROWS: Final = 10
+_HTML_ROWS: Final = 20
+_CELL_WIDTH: Final = 40
+
+
+class Result:
+    """Rows of a query over one snapshot; they are computed once, when they are first looked at.
+
+    ``value`` is the numeric view in everything that gives columns (``arrow``, ``reader``, ``pl``, ``df``, the
+    Arrow C stream): a double, NULL where the value is no number. What gives Python objects (``rows``,
+    ``one``, ``values``, iteration) gives the value as it was logged, with its exact type: the int ``3``, the
+    str ``"relu"``, the list that a confusion matrix is.
+
+    A result keeps its Arrow table; ``reader`` on a result that nobody looked at yet streams and keeps
+    nothing. Threads may share it. It does not pickle: send ``result.arrow()``.
+
+    Args:
+        run: Computes the whole table.
+        stream: Computes it batch by batch; None = through ``run``.
+        hidden: The columns that ``run`` returns only so that values can be decoded.
+        snapshot: What the rows were read from.
+        notes: What a reader of the rows must know, such as how they were thinned out; on ``notes``.
+    """
+
+    __slots__ = ("_hidden", "_lock", "_run", "_stream", "_table", "notes", "snapshot")
+
+    def __init__(
+        self,
+        run: Callable[[], pa.Table],
+        *,
+        stream: Callable[[], pa.RecordBatchReader] | None = None,
+        hidden: tuple[str, ...] = (),
+        snapshot: Any = None,
+        notes: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._run = run
+        self._stream = stream
+        self._hidden = frozenset(hidden)
+        self._table: pa.Table | None = None
+        self._lock = Lock()
+        self.snapshot = snapshot
+        self.notes: Mapping[str, Any] = notes or {}
+
+    # ---- columns ------------------------------------------------------------------------------------------
+
+    def arrow(self) -> pa.Table:
+        """Return the rows as an Arrow table.
+
+        Raises:
+            MetricsLakeError: The query failed; ``SnapshotExpired`` where its files are gone meanwhile.
+        """
+        return self._visible(self._whole())
+
+    def reader(self) -> pa.RecordBatchReader:
+        """Return the rows as a reader of Arrow record batches.
+
+        If nobody looked at the result yet, the rows are computed while they are read, in bounded memory, and
+        not kept.
+
+        Raises:
+            MetricsLakeError: As for ``arrow``, here or while the reader is read.
+        """
+        import pyarrow as pa
+
+        if self._table is not None or self._stream is None:
+            return self.arrow().to_reader()
+        source = self._stream()
+        names = [name for name in source.schema.names if name not in self._hidden]
+        if len(names) == len(source.schema.names):
+            return source
+        schema = pa.schema([source.schema.field(name) for name in names])
+        return pa.RecordBatchReader.from_batches(schema, (batch.select(names) for batch in source))
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        stream: Any = self.reader()
+        return stream.__arrow_c_stream__(requested_schema)
+
+    def pl(self) -> pl.DataFrame:
+        """Return the rows as a Polars data frame.
+
+        Raises:
+            MetricsLakeError: As for ``arrow``.
+        """
+        import polars as pl
+
+        frame = pl.from_arrow(self.arrow())
+        if not isinstance(frame, pl.DataFrame):
+            raise TypeError("a table became a series")
+        return frame
+
+    def df(self) -> pd.DataFrame:
+        """Return the rows as a pandas data frame; 64-bit ints that may be NULL become pandas' ``Int64``.
+
+        Raises:
+            InvalidInputError: pandas is not installed.
+            MetricsLakeError: As for ``arrow``.
+        """
+        try:
+            import pandas as pd
+        except ModuleNotFoundError as error:
+            raise InvalidInputError(
+                "pandas is not installed.", hint='pip install "metrics-lake[pandas]", or use .pl().'
+            ) from error
+        import pyarrow as pa
+
+        def nullable(kind: pa.DataType) -> Any:
+            return pd.Int64Dtype() if kind == pa.int64() else None
+
+        frame: pd.DataFrame = self.arrow().to_pandas(types_mapper=nullable)
+        return frame
+
+    # ---- Python objects -----------------------------------------------------------------------------------
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the rows as dicts, ``value`` as it was logged and ``tags`` as a dict or None.
+
+        Raises:
+            UnsupportedFormatError: A value is of a kind that a newer version wrote; ``arrow`` gives its text.
+            MetricsLakeError: As for ``arrow``.
+        """
+        table = self._whole()
+        names = self._names(table)
+        columns = [self._python(table, name) for name in names]
+        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+    def one(self) -> dict[str, Any]:
+        """Return the only row as a dict, as ``rows`` does.
+
+        Raises:
+            NotFoundError: There is none.
+            InvalidInputError: There are several.
+        """
+        count = len(self)
+        if count == 0:
+            raise NotFoundError("The result has no rows.")
+        if count > 1:
+            raise InvalidInputError(
+                f"The result has {count:,} rows.", hint="Narrow the query, or take .rows().", rows=count
+            )
+        return self.rows()[0]
+
+    def values(self, column: str | None = None) -> list[Any]:
+        """Return one column as a list of Python objects.
+
+        Args:
+            column: Its name; None is ``value``, as it was logged, or the only column there is.
+
+        Raises:
+            InvalidInputError: There is no such column, or several and none is called ``value``.
+        """
+        table = self._whole()
+        names = self._names(table)
+        if column is None and ("value" in names or len(names) == 1):
+            column = "value" if "value" in names else names[0]
+        if column not in names:
+            what = "no column is called 'value'" if column is None else f"there is no column {column!r}"
+            raise InvalidInputError(f"Of this result {what}.", hint=f"There are: {', '.join(names)}.")
+        return self._python(table, column)
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns."""
+        return self._names(self._whole())
+
+    def __len__(self) -> int:
+        count: int = self._whole().num_rows
+        return count
+
+    def __bool__(self) -> bool:
+        return len(self) > 0
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.rows())
+
+    # ---- what one sees ------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        names, rows, total = self._head(_REPR_ROWS)
+        widths = [
+            max(len(name), *(len(row[at]) for row in rows)) if rows else len(name)
+            for at, name in enumerate(names)
+        ]
+        lines = [f"Result: {_counted(total, 'row')}"]
+        lines += [
+            "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+            for cells in (names, *rows)
+        ]
+        if total > len(rows):
+            lines.append(f"… {total - len(rows):,} more")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        names, rows, total = self._head(_HTML_ROWS)
+        head = "".join(f"<th>{escape(name)}</th>" for name in names)
+        body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+        more = f", the first {len(rows)} shown" if total > len(rows) else ""
+        return (
+            f"<table><caption>{_counted(total, 'row')}{more}</caption>"
+            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        )
+
+    def __rich__(self) -> Any:
+        from rich.table import Table
+        from rich.text import Text
+
+        names, rows, total = self._head(_HTML_ROWS)
+        more = f", the first {len(rows)} shown" if total > len(rows) else ""
+        table = Table(caption=f"{_counted(total, 'row')}{more}")
+        for name in names:
+            table.add_column(Text(name))
+        for row in rows:
+            table.add_row(*map(Text, row))
+        return table
+
+    def __reduce__(self) -> Any:
+        raise InvalidInputError(
+            "A Result holds a query over this process's lake and does not pickle.",
+            hint="Send result.arrow(), or result.rows().",
+        )
+
+    # -------------------------------------------------------------------------------------------------------
+
+    def _whole(self) -> pa.Table:
+        with self._lock:
+            if self._table is None:
+                table = self._run()
+                # Where all values are floats the numeric view says everything.
+                if "kind" in self._hidden and "kind" in table.column_names and _all_floats(table):
+                    table = self._visible(table)
+                self._table = table
+            return self._table
+
+    def _names(self, table: pa.Table) -> list[str]:
+        return [name for name in table.column_names if name not in self._hidden]
+
+    def _visible(self, table: pa.Table) -> pa.Table:
+        return table.select(self._names(table))
+
+    def _python(self, table: pa.Table, name: str) -> list[Any]:
+        if name == "value" and "kind" in table.column_names:
+            return _decoded(table)
+        column = table.column(name)
+        if str(column.type).startswith("map<"):
+            return [None if pairs is None else dict(pairs) for pairs in column.to_pylist()]
+        found: list[Any] = column.to_pylist()
+        return found
+
+    def _head(self, limit: int) -> tuple[list[str], list[list[str]], int]:
+        """Return the columns' names, the first rows as texts, and how many rows there are."""
+        table = self._whole()
+        names = self._names(table)
+        head = table.slice(0, limit)
+        columns = [list(map(_cell, self._shown(head, name))) for name in names]
+        return names, [list(row) for row in zip(*columns, strict=True)], table.num_rows
+
+    def _shown(self, head: pa.Table, name: str) -> list[Any]:
+        from metrics_lake.errors import FormatError
+
+        try:
+            return self._python(head, name)
+        except FormatError:  # one value of a newer kind must not hide all others
+            texts: list[Any] = head.column("text" if "text" in head.column_names else name).to_pylist()
+            return texts
+
+
+def _all_floats(table: pa.Table) -> bool:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    is_float = pc.equal(table.column("kind"), pa.scalar("float"))
+    return pc.all(is_float).as_py() is not False
+
+
+def _decoded(table: pa.Table) -> list[Any]:
+    from metrics_lake.values import decode_columns
+
+    names = table.column_names
+    kind: list[Any] = table.column("kind").to_pylist()
+    text = table.column("text").to_pylist() if "text" in names else [None] * table.num_rows
+    return decode_columns(kind, table.column("value").to_pylist(), text)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        text = f"{value:.6g}"
+    elif hasattr(value, "isoformat"):
+        text = value.isoformat(sep=" ") if hasattr(value, "hour") and hasattr(value, "year") else str(value)
+    elif isinstance(value, dict):
+        text = ", ".join(f"{key}={each}" for key, each in value.items())
+    else:
+        text = str(value)
+    text = " ".join(text.split()) if not text.isprintable() else text
+    return text if len(text) <= _CELL_WIDTH else f"{text[: _CELL_WIDTH - 1]}…"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
