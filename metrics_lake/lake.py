@@ -1,0 +1,653 @@
+"""``MetricsLake``: the object that users hold. It checks arguments and delegates."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from metrics_lake.errors import ClosedError, InvalidInputError, NotPublishedError
+from metrics_lake.handle import Resource
+from metrics_lake.lakefile import LakeFile, require_lake
+from metrics_lake.points import (
+    Point,
+    checked_step,
+    checked_timestamp,
+    flattened,
+    int64_column,
+    numbers_of,
+    point_rows,
+    points_table,
+    rows_frame,
+    series_rows,
+    stamped_rows,
+    timestamp_column,
+    values_of,
+)
+from metrics_lake.resources import canonical_tags, check_id, resource_key, tags_key
+from metrics_lake.schema import METRICS
+from metrics_lake.storage import open_storage
+from metrics_lake.tracker import BaseMetricsTracker
+from metrics_lake.values import decode, encode
+from metrics_lake.writer import (
+    KIND_CODES,
+    MAX_CALL_BYTES,
+    MAX_CALL_ROWS,
+    Durability,
+    Receipt,
+    Status,
+    Writer,
+    WriterSettings,
+    bulk_writer_id,
+    publish_bulk,
+)
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    import pyarrow as pa
+
+    from metrics_lake.commits import Snapshot
+    from metrics_lake.reader import Reader
+    from metrics_lake.result import Result
+    from metrics_lake.storage import Storage
+
+__all__ = ["MetricsLake"]
+
+DEFAULT_URL = "metrics-lake"
+
+
+class MetricsLake(BaseMetricsTracker):
+    """A lake of metrics under one url: log, read, copy, with no server and no catalog.
+
+    Making one reads and writes nothing. The first write makes the lake if there is none; the first read of a
+    url without a lake raises. A handle is safe for threads, gives each forked child a writer of its own, and
+    pickles (without credentials). As a context manager it closes itself.
+
+    Args:
+        url: A folder, ``s3://…``, ``gs://…``, ``memory://…`` or any other fsspec url. None:
+            ``$METRICS_LAKE_URL``, else ``./metrics-lake``.
+        storage_options: What the url's fsspec filesystem takes.
+        durability: What a point survives when its call returns: ``"logged"`` (the process is killed),
+            ``"synced"`` (the power fails) or ``"published"`` (the machine is lost).
+        flush_seconds: How long a point may wait in the journal before it is published; None: 1 s for the first,
+            then 5 s, and 30 s on object stores once the writer is ten minutes old.
+        on_full: What happens when the journal reaches its cap because the store is down: ``"raise"`` or
+            ``"block"``. Nothing is ever dropped.
+        journal_max_bytes: The cap.
+        state_dir: The folder for journals. None: ``$METRICS_LAKE_STATE``, else the user's state folder.
+        read_only: Refuse every write; then nothing is ever written, not even a dead process's journal.
+        compaction: ``"auto"``: compact in the background when many objects wait; ``"off"``: leave it to
+            ``lake.maintenance.compact()`` or the command line.
+
+    Attributes:
+        url: The lake's absolute url, without credentials and without a trailing slash.
+
+    Raises:
+        InvalidInputError: An argument is wrong.
+        MissingDriverError: The url's scheme needs a package that is not installed.
+
+    >>> lake = MetricsLake(tmp / "lake")
+    >>> lake.log_metric("digits/run-1", "loss", 0.25, step=1)
+    >>> lake.get_metric("digits/run-1", "loss")
+    0.25
+    >>> lake.close()
+    """
+
+    def __init__(
+        self,
+        url: str | os.PathLike[str] | None = None,
+        *,
+        storage_options: Mapping[str, Any] | None = None,
+        durability: Durability = "logged",
+        flush_seconds: float | None = None,
+        on_full: Literal["raise", "block"] = "raise",
+        journal_max_bytes: int = 1 << 30,
+        state_dir: str | os.PathLike[str] | None = None,
+        read_only: bool = False,
+        compaction: Literal["auto", "off"] = "auto",
+    ) -> None:
+        _check_choice("durability", durability, ("logged", "synced", "published"))
+        _check_choice("on_full", on_full, ("raise", "block"))
+        _check_choice("compaction", compaction, ("auto", "off"))
+        if flush_seconds is not None and not flush_seconds >= 0:
+            raise InvalidInputError(f"flush_seconds is {flush_seconds!r}.", hint="Pass seconds, 0 or more.")
+        if not isinstance(journal_max_bytes, int) or journal_max_bytes < 1:
+            raise InvalidInputError(f"journal_max_bytes is {journal_max_bytes!r}.", hint="Pass bytes.")
+        chosen = url if url is not None else os.environ.get("METRICS_LAKE_URL") or DEFAULT_URL
+        self._open(
+            open_storage(chosen, storage_options),
+            WriterSettings(
+                durability=durability,
+                flush_seconds=flush_seconds,
+                on_full=on_full,
+                journal_max_bytes=journal_max_bytes,
+                state_dir=state_dir,
+            ),
+            read_only=read_only,
+            compaction=compaction,
+        )
+
+    def _open(self, storage: Storage, settings: WriterSettings, *, read_only: bool, compaction: str) -> None:
+        self.url = storage.url
+        self._storage = storage
+        self._settings = settings
+        self._read_only = read_only
+        self._compaction = compaction
+        self._writer = Writer(storage, settings)
+        self._reader: Reader | None = None
+        self._reader_pid = 0
+        self._reader_lock = threading.Lock()
+        self._is_closed = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "storage": self._storage,
+            "settings": self._settings,
+            "read_only": self._read_only,
+            "compaction": self._compaction,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._open(
+            state["storage"], state["settings"], read_only=state["read_only"], compaction=state["compaction"]
+        )
+
+    def __repr__(self) -> str:
+        return f"<MetricsLake {self.url}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except NotPublishedError as failure:
+            if error is None:
+                raise
+            error.add_note(f"metrics_lake: {failure}")
+
+    def _flush_on_leaving(self, error: BaseException | None) -> None:
+        try:
+            self._writer.flush()
+        except NotPublishedError as failure:
+            if error is None:
+                raise
+            error.add_note(f"metrics_lake: {failure}")
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    def log_metric(
+        self,
+        resource: Any,
+        id: str,
+        value: Any,
+        *,
+        step: int | None = None,
+        timestamp: Any = None,
+        tags: Mapping[str, Any] | None = None,
+        durability: Durability | None = None,
+    ) -> None:
+        """Log one value; when the call returns it survives the process.
+
+        Args:
+            resource: A str, or any object with an identity (see ``resource_key``).
+            id: The metric's id, 1 to 4096 characters.
+            value: Any value that can be stored exactly; it comes back with the same type.
+            step: Where on the x axis: an int, never invented.
+            timestamp: An aware datetime or POSIX seconds; None: now.
+            tags: What one slices by, such as a fold or a country; a series is (resource, id, tags).
+            durability: A stronger level for this call; see ``MetricsLake``.
+
+        Raises:
+            InvalidInputError: An argument is wrong; nothing was logged.
+            JournalError: The point could not be journaled; it was not logged.
+
+        >>> lake = MetricsLake(tmp / "lake")
+        >>> lake.log_metric("digits/run-1", "confusion", [[50, 2], [1, 47]])
+        >>> lake.get_metric("digits/run-1", "confusion")
+        [[50, 2], [1, 47]]
+        """
+        if self._read_only:
+            self._refuse_write()
+        self._writer.log_point(resource, id, value, step, timestamp, tags, durability)
+
+    def log_metrics(
+        self,
+        resource: Any,
+        metrics: Mapping[str, Any],
+        perf_metric: Any = None,
+        *,
+        step: int | None = None,
+        timestamp: Any = None,
+        tags: Mapping[str, Any] | None = None,
+        separator: str | None = "/",
+        durability: Durability | None = None,
+    ) -> None:
+        """Log several values at one time and step, all or nothing.
+
+        Args:
+            resource: What was measured.
+            metrics: A mapping from ids to values. Mappings in it are flattened: ``{"train": {"loss": 1.0}}`` is
+                ``train/loss``; an empty one adds nothing.
+            perf_metric: What the workflow optimises; logged as ``performance_metric``.
+            step: As in ``log_metric``, for all.
+            timestamp: As in ``log_metric``, for all.
+            tags: As in ``log_metric``, for all.
+            separator: What joins the parts of an id; None: a mapping inside is one value.
+            durability: As in ``log_metric``.
+
+        Raises:
+            InvalidInputError: An argument is wrong; nothing was logged.
+            JournalError: Nothing could be journaled.
+
+        >>> lake = MetricsLake(tmp / "lake")
+        >>> lake.log_metrics("digits/run-1", {"train": {"loss": 0.5}, "valid": {"acc": 0.75}}, step=3)
+        >>> lake.latest_metrics("digits/run-1")
+        {'train/loss': 0.5, 'valid/acc': 0.75}
+        """
+        if self._read_only:
+            self._refuse_write()
+        if durability is not None:
+            _check_choice("durability", durability, ("logged", "synced", "published"))
+        flat = flattened(metrics, separator)
+        if perf_metric is not None:
+            if "performance_metric" in flat:
+                raise InvalidInputError(
+                    "metrics has an id 'performance_metric' and perf_metric is given.",
+                    hint="Give one of them.",
+                    argument="perf_metric",
+                )
+            flat["performance_metric"] = perf_metric
+        resource = resource_key(resource)
+        key = tags_key(canonical_tags(tags))
+        at = checked_step(step)
+        micros = None if timestamp is None else checked_timestamp(timestamp)
+        points = []
+        for id, value in flat.items():
+            kind, number, text = encode(value)
+            points.append(Point((resource, check_id(id, "metric"), key), KIND_CODES[kind], number, text))
+        if not points:
+            return
+        if len(points) > MAX_CALL_ROWS or _size_of(points) > MAX_CALL_BYTES:
+            self._publish_points(points, at, micros)
+        else:
+            self._writer.log_points(points, at, micros, durability)
+
+    def log_params(self, resource: Any, params: Mapping[str, Any]) -> None:
+        """Log parameters: the points ``params/<name>``.
+
+        Raises:
+            InvalidInputError: An argument is wrong; nothing was logged.
+
+        >>> lake = MetricsLake(tmp / "lake")
+        >>> lake.log_params("digits/run-1", {"lr": 3e-4, "layers": [64, 64]})
+        >>> lake.get_metric("digits/run-1", "params/layers")
+        [64, 64]
+        """
+        if not isinstance(params, Mapping):
+            raise InvalidInputError(
+                f"params is of type {type(params).__name__}.", hint="Pass a mapping.", argument="params"
+            )
+        self.log_metrics(resource, {"params": params})
+
+    def log_series(
+        self,
+        resource: Any,
+        id: str,
+        values: Any,
+        *,
+        steps: Any = None,
+        timestamps: Any = None,
+        tags: Mapping[str, Any] | None = None,
+        durability: Durability | None = None,
+    ) -> None:
+        """Log many values of one metric, all or nothing.
+
+        Args:
+            resource: What was measured.
+            id: The metric's id.
+            values: A one-dimensional list, array or column.
+            steps: One int a value; None: 0, 1, 2, ….
+            timestamps: One instant a value; None: the call's time for all.
+            tags: As in ``log_metric``, for all.
+            durability: As in ``log_metric``.
+
+        Raises:
+            InvalidInputError: An argument is wrong; nothing was logged.
+            JournalError: Nothing could be journaled.
+            StorageError: More than 65,536 values go to the store at once, and it failed.
+
+        >>> lake = MetricsLake(tmp / "lake")
+        >>> lake.log_series("digits/run-1", "loss", [0.9, 0.5, 0.3])
+        >>> lake.history("digits/run-1", "loss").values("step")
+        [0, 1, 2]
+        """
+        if self._read_only:
+            self._refuse_write()
+        if durability is not None:
+            _check_choice("durability", durability, ("logged", "synced", "published"))
+        series = (resource_key(resource), check_id(id, "metric"), tags_key(canonical_tags(tags)))
+        items = values_of(values, "values")
+        rows = len(items)
+        at = int64_column(range(rows) if steps is None else steps, rows, "steps")
+        stamps = None if timestamps is None else timestamp_column(timestamps, rows)
+        if not rows:
+            return
+        numbers = numbers_of(items)
+        if numbers is not None and rows <= MAX_CALL_ROWS:
+            self._writer.log_numbers(series, numbers.kind, numbers.data, stamps, at, durability)
+        else:
+            rows_of_series = series_rows(series, numbers or items, at, stamps, self._writer.clock())
+            self._log_rows(rows_of_series, durability)
+
+    def append(self, table: Any, *, key: str | None = None) -> Receipt:
+        """Publish a table of points, whole or not at all.
+
+        Args:
+            table: An Arrow, Polars or pandas table or an Arrow reader: a row a point, with the columns
+                ``resource``, ``metric``, ``value`` and, where wanted, ``step``, ``timestamp``, ``tags``.
+            key: Makes the call repeatable: what was appended under a key is not appended again.
+
+        Raises:
+            InvalidInputError: A column is missing, unknown or wrong; nothing was written.
+            StorageError: The store failed; with a key, repeating the call is safe.
+
+        >>> import pyarrow as pa
+        >>> lake = MetricsLake(tmp / "lake")
+        >>> table = pa.table({"resource": ["a", "a"], "metric": ["x", "y"], "value": [1.0, 2.0]})
+        >>> lake.append(table, key="import-7").points, lake.append(table, key="import-7").points
+        (2, 0)
+        """
+        if self._read_only:
+            self._refuse_write()
+        return self._publish_rows(point_rows(table, self._writer.clock()), key)
+
+    def copy_metrics(self, from_resource: Any, to_resource: Any, *, metrics: Any = None) -> int:
+        """Copy a resource's points, whole histories, exactly; return how many were added.
+
+        Copies keep time, step, writer and ``seq`` and remember where they came from, so repeating, chaining
+        and copying back add nothing.
+
+        Args:
+            from_resource: Whose points; this process's own are published first.
+            to_resource: Whose points they shall be as well.
+            metrics: Ids or patterns; None: all.
+
+        Raises:
+            InvalidInputError: A resource would be copied onto itself.
+            NotFoundError: There is nothing to copy.
+            NotPublishedError: Own points could not be published.
+            StorageError: The store failed; the copy may be repeated.
+
+        >>> lake = MetricsLake(tmp / "lake")
+        >>> lake.log_series("digits/run-1", "loss", [0.9, 0.5, 0.3])
+        >>> lake.copy_metrics("digits/run-1", "models/digits/7")
+        3
+        >>> lake.copy_metrics("digits/run-1", "models/digits/7")
+        0
+        """
+        if self._read_only:
+            self._refuse_write()
+        source, target = resource_key(from_resource), resource_key(to_resource)
+        if source == target:
+            raise InvalidInputError(
+                f"{source!r} would be copied onto itself.",
+                hint="Name another resource.",
+                argument="to_resource",
+            )
+        self._writer.flush()
+        with self._reading().rows_of(source, metrics=metrics, to=target) as stream:
+            rows = stream.read_all()
+        if rows.num_rows:
+            self._publish_bulk(rows, None)
+        return int(rows.num_rows)
+
+    def resource(self, obj: Any, tags: Mapping[str, Any] | None = None) -> Resource:
+        """Return a handle on one resource: every verb without its first argument.
+
+        Args:
+            obj: The resource.
+            tags: Tags of every point that is logged through the handle.
+
+        >>> lake = MetricsLake(tmp / "lake")
+        >>> with lake.resource("digits/run-1", tags={"fold": 2}) as run:
+        ...     run.log_metric("loss", 0.25)
+        >>> lake.get_metric("digits/run-1", "loss", tags={"fold": 2})
+        0.25
+        """
+        return Resource(self, obj, tags)
+
+    def _log_rows(self, rows: pa.Table, durability: Durability | None) -> None:
+        """Journal rows without ``writer`` and ``seq``, or publish them where they are many."""
+        if rows.num_rows <= MAX_CALL_ROWS and rows.nbytes <= MAX_CALL_BYTES:
+            self._writer.log_frame(METRICS, rows_frame(rows), rows.num_rows, durability)
+        else:
+            self._publish_rows(rows, None)
+
+    def _publish_points(self, points: Sequence[Point], step: int | None, micros: int | None) -> None:
+        stamp = self._writer.clock() if micros is None else micros
+        self._publish_rows(points_table(points, stamp, step), None)
+
+    def _publish_rows(self, rows: pa.Table, key: str | None) -> Receipt:
+        writer = bulk_writer_id(key)
+        return self._publish_bulk(stamped_rows(rows, writer), key)
+
+    def _publish_bulk(self, rows: pa.Table, key: str | None) -> Receipt:
+        begun = time.monotonic()
+        lake = self._writer.connect()
+        done = publish_bulk(
+            self._storage, lake.lake_id, METRICS, rows, bulk_writer_id(key), is_keyed=key is not None
+        )
+        return Receipt(done.points, done.objects, done.size_bytes, time.monotonic() - begun)
+
+    def _refuse_write(self) -> None:
+        raise InvalidInputError(
+            f"this handle on {self.url} is read-only.", hint="Make it without read_only=True.", url=self.url
+        )
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    def get_metric(
+        self,
+        resource: Any,
+        id: str,
+        *,
+        default: Any = None,
+        step: int | None = None,
+        tags: Mapping[str, Any] | None = None,
+        order_by: Literal["timestamp", "step"] = "timestamp",
+        at: Any = None,
+    ) -> Any:
+        """Return the latest value of a metric, with the type that was logged.
+
+        Args:
+            resource: What was measured.
+            id: The metric's id.
+            default: What to return where there is no such point.
+            step: Only points of this step.
+            tags: Exactly this series; ``{}``: the untagged one; None: the untagged one, else the only one.
+            order_by: What "latest" means: the greatest timestamp, or the greatest step.
+            at: A datetime: only points up to then. An int: a version of the compacted table.
+
+        Raises:
+            AmbiguousSeriesError: There are several tagged series and no untagged one; it lists them.
+            LakeNotFoundError: There is no lake under the url.
+            StorageError: The store failed.
+
+        >>> lake = MetricsLake(tmp / "lake")
+        >>> lake.log_metric("digits/run-1", "acc", 0.9, step=1)
+        >>> lake.log_metric("digits/run-1", "acc", 0.8, step=2)
+        >>> lake.get_metric("digits/run-1", "acc"), lake.get_metric("digits/run-1", "acc", step=1)
+        (0.8, 0.9)
+        """
+        found = self._reading().latest(
+            resource_key(resource),
+            check_id(id, "metric"),
+            step=checked_step(step),
+            tags=tags,
+            order_by=order_by,
+            at=at,
+        )
+        return default if found is None else decode(found.kind, found.value, found.text)
+
+    def latest_metrics(
+        self, resource: Any, *, tags: Mapping[str, Any] | None = None, at: Any = None
+    ) -> dict[str, Any]:
+        """Return the latest value of every metric of a resource, by id.
+
+        Args:
+            resource: What was measured.
+            tags: As in ``get_metric``; with None a metric that has several tagged series and no untagged one
+                raises.
+            at: As in ``get_metric``.
+
+        >>> lake = MetricsLake(tmp / "lake")
+        >>> lake.log_metrics("digits/run-1", {"acc": 0.9, "epochs": 3})
+        >>> lake.latest_metrics("digits/run-1")
+        {'acc': 0.9, 'epochs': 3}
+        """
+        found = self._reading().latest_metrics(resource_key(resource), tags=tags, at=at)
+        return {id: decode(point.kind, point.value, point.text) for id, point in found.items()}
+
+    def metric_ids(self, resource: Any) -> list[str]:
+        """Return the ids of a resource's metrics, sorted.
+
+        >>> lake = MetricsLake(tmp / "lake")
+        >>> lake.log_metrics("digits/run-1", {"loss": 0.1, "acc": 0.9})
+        >>> lake.metric_ids("digits/run-1")
+        ['acc', 'loss']
+        """
+        return self._reading().metric_ids(resource_key(resource))
+
+    def resources(self, pattern: Any = None) -> Result:
+        """Return the lake's resources, a row each, sorted by id.
+
+        Args:
+            pattern: A resource, a ``glob``, or a list of them; None: all.
+
+        >>> lake = MetricsLake(tmp / "lake")
+        >>> lake.log_metric("digits/run-1", "acc", 0.9)
+        >>> lake.resources().values("resource")
+        ['digits/run-1']
+        """
+        return self._reading().resources(pattern)
+
+    def history(
+        self,
+        resources: Any = None,
+        metrics: Any = None,
+        *,
+        steps: Any = None,
+        since: Any = None,
+        until: Any = None,
+        tags: Mapping[str, Any] | None = None,
+        repeats: Literal["all", "last"] = "all",
+        full: bool = False,
+        at: Any = None,
+    ) -> Result:
+        """Return every point that fits, exactly, ordered by series, step, timestamp, writer and seq.
+
+        Args:
+            resources: Resources, ``glob`` patterns, or a list of them; None: all.
+            metrics: Metric ids, ``glob`` patterns, or a list of them; None: all.
+            steps: A step, a range, or a list of steps.
+            since: Only points with this timestamp or a later one.
+            until: Only points with an earlier timestamp.
+            tags: Only series that have these tags among theirs; None: all series.
+            repeats: ``"last"``: only the newest point of each step of a series, as after a resumed run.
+            full: With the columns ``kind text tags_key writer seq origin`` too.
+            at: As in ``get_metric``.
+
+        Returns:
+            A Result with the columns ``resource metric tags step timestamp value``.
+
+        >>> lake = MetricsLake(tmp / "lake")
+        >>> lake.log_series("digits/run-1", "loss", [0.9, 0.5, 0.3])
+        >>> lake.history("digits/run-1", "loss").values("value")
+        [0.9, 0.5, 0.3]
+        """
+        return self._reading().history(
+            resources,
+            metrics,
+            steps=steps,
+            since=since,
+            until=until,
+            tags=tags,
+            repeats=repeats,
+            full=full,
+            at=at,
+        )
+
+    def snapshot(self) -> Snapshot:
+        """Return what a read begun now would see, pinned; ``str()`` of it can be kept and given back."""
+        return self._reading().snapshot()
+
+    def _reading(self) -> Reader:
+        if self._is_closed:
+            raise ClosedError(f"the handle on {self.url} was closed.", hint="Make a new MetricsLake.")
+        pid = os.getpid()
+        reader = self._reader
+        if reader is not None and self._reader_pid == pid:
+            return reader
+        if self._reader_pid != pid:
+            self._reader_lock = threading.Lock()  # a fork may have copied a held one
+            self._reader_pid = pid
+            self._reader = None
+        with self._reader_lock:
+            if self._reader is None:
+                lake: LakeFile = require_lake(self._storage)
+                if not self._read_only:
+                    self._writer.adopt(lake)
+                from metrics_lake.reader import Reader
+
+                self._reader = Reader(self._storage, pending=self._writer.pending)
+            return self._reader
+
+    # -- the handle itself -------------------------------------------------------------------------------------
+
+    def flush(self, timeout_seconds: float | None = None) -> Receipt:
+        """Publish every point logged before the call: then every reader sees it.
+
+        Args:
+            timeout_seconds: How long to keep trying; None gives up after one failed attempt. Either way the
+                points stay in the journal and the background goes on.
+
+        Raises:
+            NotPublishedError: Points are still in the journal: how many, where and why.
+
+        >>> lake = MetricsLake(tmp / "lake")
+        >>> lake.log_metric("digits/run-1", "acc", 0.9)
+        >>> lake.flush().points
+        1
+        """
+        return self._writer.flush(timeout_seconds)
+
+    def close(self, timeout_seconds: float | None = 30.0) -> None:
+        """Publish what is pending and stop; a second call does nothing.
+
+        Raises:
+            NotPublishedError: Points are still in the journal; the next handle on this machine publishes them.
+        """
+        self._is_closed = True
+        self._writer.close(timeout_seconds)
+
+    def status(self) -> Status:
+        """Return what this handle knows of its writer: pending points, durability, problems."""
+        return self._writer.status(self._compaction)
+
+
+def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InvalidInputError(
+            f"{name} is {value!r}.", hint=f"Pass {' or '.join(map(repr, choices))}.", argument=name
+        )
+
+
+def _size_of(points: Sequence[Point]) -> int:
+    return sum(36 + len(point.text) for point in points if point.text is not None)

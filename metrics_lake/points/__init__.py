@@ -1,0 +1,48 @@
+"""From the arguments of a call to points, and from points to bytes and Arrow rows: pure functions."""
+
+from metrics_lake.points.arguments import checked_step, checked_timestamp, flattened
+from metrics_lake.points.columns import Numbers, int64_column, numbers_of, timestamp_column, values_of
+from metrics_lake.points.frames import (
+    END,
+    HEADER,
+    Frame,
+    FrameDecoder,
+    Point,
+    SeriesEncoder,
+    SeriesKey,
+    decode_frames,
+    end_frame,
+    header_frame,
+    read_header,
+    rows_frame,
+    split_frames,
+)
+from metrics_lake.points.rows import point_rows, points_table, series_rows, stamped_rows
+
+__all__ = [
+    "END",
+    "HEADER",
+    "Frame",
+    "FrameDecoder",
+    "Numbers",
+    "Point",
+    "SeriesEncoder",
+    "SeriesKey",
+    "checked_step",
+    "checked_timestamp",
+    "decode_frames",
+    "end_frame",
+    "flattened",
+    "header_frame",
+    "int64_column",
+    "numbers_of",
+    "point_rows",
+    "points_table",
+    "read_header",
+    "rows_frame",
+    "series_rows",
+    "split_frames",
+    "stamped_rows",
+    "timestamp_column",
+    "values_of",
+]

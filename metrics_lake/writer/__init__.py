@@ -1,0 +1,27 @@
+"""Pending points, sealing and publishing: from a call to the journal, from the journal to the store."""
+
+from metrics_lake.writer.bulk import bulk_writer_id, publish_bulk
+from metrics_lake.writer.core import (
+    KIND_CODES,
+    MAX_CALL_BYTES,
+    MAX_CALL_ROWS,
+    Durability,
+    Writer,
+    WriterSettings,
+)
+from metrics_lake.writer.identity import new_writer_id
+from metrics_lake.writer.receipts import Receipt, Status
+
+__all__ = [
+    "KIND_CODES",
+    "MAX_CALL_BYTES",
+    "MAX_CALL_ROWS",
+    "Durability",
+    "Receipt",
+    "Status",
+    "Writer",
+    "WriterSettings",
+    "bulk_writer_id",
+    "new_writer_id",
+    "publish_bulk",
+]

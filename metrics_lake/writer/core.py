@@ -1,0 +1,708 @@
+"""One handle's writer: journal first, publish later.
+
+Two daemon threads belong to a writer that has logged: the *publisher* seals and publishes, the *syncer*
+brings the journal to stable storage in groups. The caller's thread does neither. All state is guarded by one
+lock that is never held during network or Parquet work.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from metrics_lake.errors import (
+    ClosedError,
+    JournalError,
+    JournalFullError,
+    MetricsLakeError,
+    NotPublishedError,
+    StorageError,
+)
+from metrics_lake.journal import (
+    Identity,
+    Journal,
+    MemoryJournal,
+    Segment,
+    SegmentHeader,
+    find_state_directory,
+    host_id,
+    unbound_name,
+    utc_day,
+)
+from metrics_lake.points import Point, SeriesKey, checked_step, checked_timestamp
+from metrics_lake.resources import canonical_tags, check_id, resource_key, tags_key
+from metrics_lake.schema import METRICS, TABLES
+from metrics_lake.values import KINDS, encode
+from metrics_lake.writer.exit import close_at_exit
+from metrics_lake.writer.identity import new_writer_id
+from metrics_lake.writer.outbox import LakeReplacedError, Outbox, warn_in_background
+from metrics_lake.writer.pending import PendingRows
+from metrics_lake.writer.publishing import publish_end
+from metrics_lake.writer.receipts import Receipt, Status
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+
+    from metrics_lake.commits import PendingRun
+    from metrics_lake.lakefile import LakeFile
+    from metrics_lake.storage import Storage
+
+__all__ = ["KIND_CODES", "MAX_CALL_BYTES", "MAX_CALL_ROWS", "Durability", "Writer", "WriterSettings"]
+
+Durability = Literal["logged", "synced", "published"]
+"""What a point survives when its call returns: this process's death, power loss, loss of the machine."""
+
+MAX_CALL_ROWS: Final = 65_536
+"""A call with more rows is published by itself and not journaled; a segment holds no more either."""
+
+MAX_CALL_BYTES: Final = 8 << 20
+
+KIND_CODES: Final[dict[str, int]] = {kind: code for code, kind in enumerate(KINDS)}
+
+_SYNC_SECONDS: Final = 0.05
+_FIRST_FLUSH_SECONDS: Final = 1.0
+_FLUSH_SECONDS: Final = 5.0
+_REMOTE_FLUSH_SECONDS: Final = 30.0
+_YOUNG_SECONDS: Final = 600.0
+_FIRST_RETRY_SECONDS: Final = 0.5
+_LAST_RETRY_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class WriterSettings:
+    """How a handle writes; see ``MetricsLake``."""
+
+    durability: Durability = "logged"
+    flush_seconds: float | None = None
+    on_full: Literal["raise", "block"] = "raise"
+    journal_max_bytes: int = 1 << 30
+    state_dir: str | os.PathLike[str] | None = None
+
+
+class Writer:
+    """Takes points, keeps them in a journal and publishes them.
+
+    Nothing happens until the first point: no thread, no file, no request.
+
+    Args:
+        storage: The store.
+        settings: How to write.
+    """
+
+    def __init__(self, storage: Storage, settings: WriterSettings) -> None:
+        self._storage = storage
+        self._settings = settings
+        self._begin()
+        close_at_exit(self)
+
+    def _begin(self) -> None:
+        """Begin anew: at construction, and in a forked child, which gets a writer of its own."""
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._opening = threading.Lock()
+        self._outbox = Outbox(self._storage, self._changed, self._take_new_identity)
+        self._journal: Journal | MemoryJournal | None = None
+        self._id: str | None = None
+        self._born = time.monotonic()
+        self._segments: dict[str, Segment] = {}
+        self._metrics: Segment | None = None
+        self._next: dict[str, int] = {}
+        self._pending = {table: PendingRows() for table in TABLES}
+        self._unsynced: list[Segment] = []
+        self._has_new_files = False
+        self._last_clock = 0
+        self._publisher: threading.Thread | None = None
+        self._syncer: threading.Thread | None = None
+        self._flush_due: float | None = None
+        self._flushes_asked = 0
+        self._rounds_failed = 0
+        self._retry_at = 0.0
+        self._retry_seconds = _FIRST_RETRY_SECONDS
+        self._fatal: MetricsLakeError | None = None
+        self._is_closing = False
+        self._is_closed = False
+
+    # -- logging: the caller's thread ----------------------------------------------------------------------
+
+    def log_point(
+        self,
+        resource: Any,
+        metric: Any,
+        value: Any,
+        step: Any,
+        timestamp: Any,
+        tags: Mapping[str, Any] | None,
+        durability: Durability | None,
+    ) -> None:
+        """Journal one point.
+
+        Raises:
+            InvalidInputError: An argument is wrong.
+            JournalError: The point was not journaled.
+        """
+        if type(resource) is not str:
+            resource = resource_key(resource)
+        if type(metric) is not str:
+            metric = check_id(metric, "metric")
+        if type(value) is float:
+            kind, number, text = 0, value, None
+        else:
+            name, number, text = encode(value)
+            kind = KIND_CODES[name]
+        if step is not None:
+            step = checked_step(step)
+        series = (resource, metric, tags_key(canonical_tags(tags)) if tags else "")
+        micros = None if timestamp is None else checked_timestamp(timestamp)
+        if durability is not None:
+            _check_durability(durability)
+        with self._lock:
+            segment = self._metrics
+            if segment is None or segment.row_count >= MAX_CALL_ROWS or self._is_full():
+                segment = self._segment_for(METRICS, 1)
+            if micros is None:
+                micros = time.time_ns() // 1000
+                if micros <= self._last_clock:
+                    micros = self._last_clock + 1
+                self._last_clock = micros
+            self._append(segment, segment.encoder.point(series, kind, number, text, micros, step), 1)
+        if durability is not None or self._settings.durability != "logged":
+            self._reach(METRICS, durability)
+
+    def log_points(
+        self, points: Sequence[Point], step: int | None, micros: int | None, durability: Durability | None
+    ) -> None:
+        """Journal the points of one call, all or nothing."""
+        with self._lock:
+            segment = self._segment_for(METRICS, len(points))
+            stamp = self._clock() if micros is None else micros
+            self._append(segment, segment.encoder.points(points, stamp, step), len(points))
+        self._reach(METRICS, durability)
+
+    def log_numbers(
+        self,
+        series: SeriesKey,
+        kind: int,
+        values: bytes | memoryview,
+        timestamps: int | bytes | memoryview | None,
+        steps: bytes | memoryview | None,
+        durability: Durability | None,
+    ) -> None:
+        """Journal many numbers of one series, all or nothing."""
+        rows = len(values) // 8
+        with self._lock:
+            segment = self._segment_for(METRICS, rows)
+            stamps = self._clock() if timestamps is None else timestamps
+            self._append(segment, segment.encoder.numbers(series, kind, values, stamps, steps), rows)
+        self._reach(METRICS, durability)
+
+    def log_frame(self, table: str, frame: bytes, rows: int, durability: Durability | None) -> None:
+        """Journal rows that were framed by the caller, all or nothing."""
+        with self._lock:
+            self._append(self._segment_for(table, rows), frame, rows)
+        self._reach(table, durability)
+
+    def clock(self) -> int:
+        """Return this call's time: microseconds since 1970, strictly increasing over the writer's calls."""
+        with self._lock:
+            return self._clock()
+
+    def _clock(self) -> int:
+        self._last_clock = max(time.time_ns() // 1000, self._last_clock + 1)
+        return self._last_clock
+
+    def _append(self, segment: Segment, frame: bytes, rows: int) -> None:
+        try:
+            segment.append(frame, rows)
+        except JournalError:
+            segment.encoder.undo()
+            raise
+        self._outbox.journal_bytes += len(frame)
+
+    def _is_full(self) -> bool:
+        return self._outbox.journal_bytes >= self._settings.journal_max_bytes
+
+    def _segment_for(self, table: str, rows: int) -> Segment:
+        """Return the open segment that takes the next rows; called with the lock held."""
+        while self._is_full():
+            self._make_room()
+        if self._fatal is not None:
+            raise self._fatal
+        if self._is_closing:
+            raise ClosedError(
+                f"the handle on {self._storage.url} was closed.", hint="Make a new MetricsLake."
+            )
+        segment = self._segments.get(table)
+        if segment is not None:
+            is_full = segment.row_count + rows > MAX_CALL_ROWS or segment.size_bytes > MAX_CALL_BYTES
+            if not segment.is_sealed and not (is_full and segment.row_count):
+                return segment
+            self._seal(table)
+            self._changed.notify_all()
+        if self._journal is None:
+            # The first point opens the journal, which may ask the store: not under the lock.
+            self._lock.release()
+            try:
+                self._open()
+            finally:
+                self._lock.acquire()
+            return self._segment_for(table, rows)
+        return self._new_segment(table, self._journal)
+
+    def _make_room(self) -> None:
+        """Raise, or wait for the publisher; called with the lock held."""
+        outbox = self._outbox
+        if self._settings.on_full == "raise" or self._fatal is not None or self._is_closing:
+            where = self._journal.where if self._journal else "of this handle"
+            reason = "; ".join(outbox.problems.values()) or "logging is faster than publishing"
+            raise JournalFullError(
+                f"the journal {where} holds {outbox.journal_bytes:,} bytes, its cap is "
+                f"{self._settings.journal_max_bytes:,} ({reason}): nothing of this call was logged.",
+                hint="Mend the store, raise journal_max_bytes, or wait with on_full='block'.",
+                path=where,
+            )
+        self._ask_to_flush()
+        self._changed.wait(1.0)
+
+    def _new_segment(self, table: str, journal: Journal | MemoryJournal) -> Segment:
+        header = SegmentHeader(
+            writer=self._id or "",
+            table=table,
+            first=self._next.setdefault(table, 0),
+            date=utc_day(time.time_ns() // 1000),
+            lake_id=self._outbox.lake.lake_id if self._outbox.lake else None,
+        )
+        segment = journal.open_segment(header)
+        self._segments[table] = segment
+        if table == METRICS:
+            self._metrics = segment
+        self._outbox.journal_bytes += segment.size_bytes
+        if journal.is_durable:
+            self._unsynced.append(segment)
+            self._has_new_files = True
+        if self._flush_due is None:
+            self._flush_due = time.monotonic() + self._flush_interval()
+        self._start_threads()
+        self._changed.notify_all()
+        return segment
+
+    def _seal(self, table: str, *, is_end: bool = False) -> None:
+        """Close a table's open segment for more rows and queue it; called with the lock held."""
+        segment = self._segments.pop(table, None)
+        if table == METRICS:
+            self._metrics = None
+        if segment is None:
+            return
+        outbox = self._outbox
+        outbox.journal_bytes -= segment.size_bytes
+        if not segment.row_count:
+            segment.discard()
+            return
+        if not segment.is_sealed:
+            segment.seal(is_end=is_end)
+        outbox.journal_bytes += segment.size_bytes
+        self._next[table] = segment.end
+        outbox.queue.append(segment)
+
+    def _flush_interval(self) -> float:
+        if self._settings.flush_seconds is not None:
+            return self._settings.flush_seconds
+        if not self._outbox.published.objects:
+            return _FIRST_FLUSH_SECONDS
+        is_old = time.monotonic() - self._born > _YOUNG_SECONDS
+        return _REMOTE_FLUSH_SECONDS if is_old and self._storage.is_remote else _FLUSH_SECONDS
+
+    def _reach(self, table: str, durability: Durability | None) -> None:
+        """Raise the durability of what this call journaled to the level that was asked for."""
+        level = durability or self._settings.durability
+        if level == "published":
+            self.flush()
+        elif level == "synced":
+            with self._lock:
+                segment = self._segments.get(table)
+            if segment is not None:
+                segment.sync()
+            self._sync()
+
+    # -- opening -------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        """Open the journal, and reach the lake if the store answers."""
+        with self._opening:
+            if self._journal is not None:
+                return
+            outbox = self._outbox
+            if outbox.state is None:
+                outbox.state = find_state_directory(self._settings.state_dir)
+            try:
+                lake: LakeFile | None = outbox.connect(create=True)
+            except StorageError as error:
+                if not error.retryable:
+                    raise
+                lake = None
+                outbox.report(
+                    "publishing", f"the store cannot be reached ({error}); points are kept in the journal."
+                )
+            if lake is not None:
+                outbox.adopt(lake)
+            writer = new_writer_id()
+            if outbox.state is None:
+                journal: Journal | MemoryJournal = MemoryJournal()
+                outbox.report(
+                    "journal",
+                    "no folder for the journal can be written on this machine: points that are not published "
+                    "die with this process. Name a folder with METRICS_LAKE_STATE.",
+                )
+            else:
+                name = lake.lake_id if lake else unbound_name(self._storage.url)
+                journal = Journal(outbox.state / name / host_id(), writer)
+            with self._lock:
+                self._id = writer
+                self._journal = journal
+
+    def connect(self) -> LakeFile:
+        """Return the lake; make it if there is none.
+
+        Raises:
+            StorageError: The store cannot be reached or written.
+        """
+        return self._outbox.connect(create=True)
+
+    def adopt(self, lake: LakeFile) -> None:
+        """Publish what dead processes of this host left for the lake, before a first read.
+
+        What cannot be published now is read from their journals and published with the next flush.
+        """
+        outbox = self._outbox
+        if outbox.lake is None:
+            with self._lock:
+                outbox.lake = lake
+        if outbox.state is None:
+            outbox.state = find_state_directory(self._settings.state_dir)
+        outbox.adopt(lake)
+        if outbox.orphans and self._publisher is None:
+            try:
+                outbox.publish_all()
+            except StorageError as error:
+                outbox.report("publishing", f"points of a process that died wait in the journal: {error}")
+
+    def _bind(self) -> None:
+        """Move a journal that was begun offline to the lake that was reached."""
+        outbox = self._outbox
+        lake = outbox.connect(create=True)
+        outbox.adopt(lake)
+        journal = self._journal
+        if isinstance(journal, Journal) and outbox.state is not None:
+            root = outbox.state / lake.lake_id / host_id()
+            if journal.directory.parent != root:
+                with self._lock:
+                    journal.move(root)
+
+    def _take_new_identity(self, old: str) -> None:
+        """Give every unpublished point of this writer a new writer id: somebody else has the old one."""
+        with self._lock:
+            for table in list(self._segments):
+                self._seal(table)
+            queue = self._outbox.queue
+            bases: dict[str, int] = {}
+            for segment in queue:
+                bases.setdefault(segment.header.table, segment.header.first)
+            for table, end in self._next.items():
+                bases.setdefault(table, end)
+            identity = Identity(old=old, new=new_writer_id(), bases=bases)
+            if self._journal is not None:
+                self._journal.remember(identity)
+            for i, segment in enumerate(queue):
+                queue[i] = segment.restamp(identity.restamped(segment.header))
+            self._id = identity.new
+            self._next = {table: end - bases[table] for table, end in self._next.items()}
+
+    # -- publishing: the publisher's thread ------------------------------------------------------------------
+
+    def _start_threads(self) -> None:
+        """Start what is not running; called with the lock held."""
+        if self._publisher is None or not self._publisher.is_alive():
+            self._publisher = threading.Thread(
+                target=self._publish_for_ever, name="metrics_lake-publisher", daemon=True
+            )
+            self._publisher.start()
+        if self._unsynced and (self._syncer is None or not self._syncer.is_alive()):
+            self._syncer = threading.Thread(
+                target=self._sync_for_ever, name="metrics_lake-syncer", daemon=True
+            )
+            self._syncer.start()
+
+    def _publish_for_ever(self) -> None:
+        answered = 0
+        while True:
+            with self._changed:
+                self._changed.wait_for(
+                    lambda: self._is_closed or self._flushes_asked > answered or self._is_due(),
+                    timeout=self._seconds_to_due(),
+                )
+                if self._is_closed:
+                    return
+                if not (self._flushes_asked > answered or self._is_due()):
+                    continue
+                is_asked = self._flushes_asked > answered
+                answered = self._flushes_asked
+                if is_asked or self._is_flush_due():
+                    self._seal_all()
+            self._publish_round()
+
+    def _seal_all(self) -> None:
+        self._flush_due = None
+        for table in sorted(self._segments, key=_publishing_order):
+            self._seal(table)
+
+    def _is_flush_due(self) -> bool:
+        return self._flush_due is not None and time.monotonic() >= self._flush_due
+
+    def _is_due(self) -> bool:
+        """True where there is something to publish and the last failure is long enough ago."""
+        has_work = bool(self._outbox.queue or self._outbox.orphans) or self._is_flush_due()
+        return has_work and time.monotonic() >= self._retry_at
+
+    def _seconds_to_due(self) -> float | None:
+        if self._outbox.queue or self._outbox.orphans:
+            due = self._retry_at
+        elif self._flush_due is not None:
+            due = max(self._flush_due, self._retry_at)
+        else:
+            return None
+        return max(due - time.monotonic(), 0.0)
+
+    def _publish_round(self) -> None:
+        """Publish what is sealed; on failure set the time of the next try."""
+        try:
+            self._bind()
+            self._outbox.publish_all()
+        except LakeReplacedError as error:
+            with self._changed:
+                self._fatal = error
+            self._failed(error)
+        except (MetricsLakeError, OSError, MemoryError) as error:
+            self._failed(error)
+        else:
+            with self._changed:
+                self._retry_seconds = _FIRST_RETRY_SECONDS
+                self._retry_at = 0.0
+                self._changed.notify_all()
+
+    def _failed(self, error: Exception) -> None:
+        self._outbox.report("publishing", f"publishing failed and is tried again: {error}")
+        with self._changed:
+            self._rounds_failed += 1
+            self._retry_at = time.monotonic() + self._retry_seconds * random.uniform(0.8, 1.2)  # noqa: S311
+            self._retry_seconds = min(self._retry_seconds * 2, _LAST_RETRY_SECONDS)
+            self._changed.notify_all()
+
+    def _sync_for_ever(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._is_closed or bool(self._unsynced))
+                if self._is_closed and not self._unsynced:
+                    return
+            try:
+                self._sync()
+                self._outbox.problems.pop("syncing", None)
+            except (JournalError, OSError) as error:
+                self._outbox.report("syncing", f"the journal cannot be brought to stable storage: {error}")
+            time.sleep(_SYNC_SECONDS)
+
+    def _sync(self) -> None:
+        """Bring all that was appended so far to stable storage."""
+        with self._lock:
+            segments = list(self._unsynced)
+            has_new_files, self._has_new_files = self._has_new_files, False
+            journal = self._journal
+        for segment in segments:
+            was_sealed = segment.is_sealed
+            if segment.needs_sync:
+                segment.sync()
+            if was_sealed and not segment.needs_sync:
+                segment.release()
+                with self._lock:
+                    self._unsynced = [other for other in self._unsynced if other is not segment]
+        if has_new_files and journal is not None:
+            journal.sync()
+
+    # -- flushing and closing --------------------------------------------------------------------------------
+
+    def flush(self, timeout_seconds: float | None = None) -> Receipt:
+        """Publish every point that was logged before the call.
+
+        Args:
+            timeout_seconds: How long to keep trying; None gives up when one whole attempt has failed. The
+                publisher goes on either way.
+
+        Raises:
+            NotPublishedError: Points are still in the journal; it says how many, where and why.
+        """
+        begun = time.monotonic()
+        before = self._outbox.published
+        if self._publisher is None:
+            if self._outbox.orphans:
+                self._publish_round()
+                self._raise_if_pending()
+            return self._receipt(before, begun)
+        with self._changed:
+            self._seal_all()
+            last = self._outbox.queue[-1] if self._outbox.queue else None
+            failed_before = self._rounds_failed
+            self._ask_to_flush()
+            self._start_threads()
+
+            def is_settled() -> bool:
+                if last is None or not self._outbox.queue or not any(last is s for s in self._outbox.queue):
+                    return not self._outbox.orphans or self._rounds_failed > failed_before
+                gave_up = timeout_seconds is None and self._rounds_failed > failed_before
+                return gave_up or self._fatal is not None
+
+            if timeout_seconds is None:
+                # Woken now and then: a publisher that died is started again and seen here.
+                while not self._changed.wait_for(is_settled, timeout=5.0):
+                    self._start_threads()
+            else:
+                self._changed.wait_for(is_settled, timeout=timeout_seconds)
+            is_left = last is not None and any(last is segment for segment in self._outbox.queue)
+        if is_left:
+            self._raise_if_pending()
+        damaged = [problem for name, problem in self._outbox.problems.items() if name.startswith("journal /")]
+        if damaged:
+            raise NotPublishedError(" ".join(damaged), hint="See lake.status().")
+        return self._receipt(before, begun)
+
+    def _raise_if_pending(self) -> None:
+        with self._lock:
+            points = self._outbox.pending_points()
+            where = self._journal.where if self._journal else str(self._outbox.state)
+        if not points:
+            return
+        reason = self._outbox.problems.get("publishing", "the store did not answer in time")
+        raise NotPublishedError(
+            f"{points:,} points are in the journal {where} and not in {self._storage.url}: {reason}",
+            hint="They are published by the next handle on this machine, or with `metrics-lake recover`.",
+            points=points,
+            path=where,
+        )
+
+    def _receipt(self, before: Any, begun: float) -> Receipt:
+        now = self._outbox.published
+        return Receipt(
+            points=now.points - before.points,
+            objects=now.objects - before.objects,
+            size_bytes=now.size_bytes - before.size_bytes,
+            seconds=time.monotonic() - begun,
+        )
+
+    def _ask_to_flush(self) -> None:
+        self._flushes_asked += 1
+        self._changed.notify_all()
+
+    def close(self, timeout_seconds: float | None = 30.0) -> None:
+        """Publish what is pending, mark the writer's end and stop; a second call does nothing.
+
+        Raises:
+            NotPublishedError: Points are still in the journal; they are safe there.
+        """
+        with self._changed:
+            if self._is_closing:
+                return
+            self._is_closing = True
+            ended = [table for table, segment in self._segments.items() if segment.row_count]
+            for table in sorted(self._segments, key=_publishing_order):
+                self._seal(table, is_end=True)
+        try:
+            self.flush(timeout_seconds)
+            self._mark_ends(ended)
+        finally:
+            with self._changed:
+                self._is_closed = True
+                self._changed.notify_all()
+            if self._syncer is not None:
+                self._syncer.join(timeout=10.0)
+            if self._journal is not None:
+                self._journal.close()
+
+    def _mark_ends(self, ended: Sequence[str]) -> None:
+        lake = self._outbox.lake
+        if lake is None or self._id is None:
+            return
+        today = utc_day(time.time_ns() // 1000)
+        for table, end in self._next.items():
+            if end and table not in ended:
+                publish_end(self._storage, lake.lake_id, table, self._id, end, today)
+
+    # -- for reads, forks and reports --------------------------------------------------------------------------
+
+    def pending(self, table: str) -> list[PendingRun]:
+        """Return the table's rows that are not published yet, adopted ones of dead processes included."""
+        with self._lock:
+            segments = self._outbox.sealed(table)
+            current = self._segments.get(table)
+            if current is not None:
+                segments.append((current, current.size_bytes))
+        if not segments:
+            return []
+        return self._pending[table].runs(segments)
+
+    @property
+    def has_pending(self) -> bool:
+        """True where something is not published yet."""
+        return bool(self._outbox.queue or self._outbox.orphans or self._segments)
+
+    def status(self, compaction: str) -> Status:
+        """Return what this writer knows of itself."""
+        with self._lock:
+            outbox = self._outbox
+            journal = self._journal
+            opened = sum(segment.row_count for segment in self._segments.values())
+            in_memory = journal is not None and not journal.is_durable
+            return Status(
+                url=self._storage.url,
+                lake_id=outbox.lake.lake_id if outbox.lake else None,
+                writer=self._id,
+                durability="memory" if in_memory else self._settings.durability,
+                journal=journal.where if journal else None,
+                pending_points=outbox.pending_points() + opened,
+                pending_bytes=outbox.journal_bytes,
+                published_points=outbox.published.points,
+                published_objects=outbox.published.objects,
+                compaction=compaction,
+                problems=tuple(outbox.problems.values()),
+            )
+
+    def begin_in_child(self) -> None:
+        """Make a forked child a writer of its own: the parent's points and locks stay the parent's."""
+        if self._journal is not None:
+            self._journal.abandon_in_child()
+        for orphan in self._outbox.orphans:
+            orphan.abandon_in_child()
+        self._begin()
+
+    def close_at_exit(self) -> None:
+        """Publish at interpreter exit; what cannot be published is a warning, it is safe in the journal."""
+        try:
+            self.close()
+        except MetricsLakeError as error:
+            warn_in_background(f"metrics_lake at exit: {error}")
+
+
+def _publishing_order(table: str) -> tuple[bool, str]:
+    """States before the points that announce them."""
+    return table == METRICS, table
+
+
+def _check_durability(durability: Any) -> None:
+    from metrics_lake.errors import InvalidInputError
+
+    if durability not in ("logged", "synced", "published"):
+        raise InvalidInputError(
+            f"durability is {durability!r}.",
+            hint="Pass 'logged', 'synced' or 'published'.",
+            argument="durability",
+        )
