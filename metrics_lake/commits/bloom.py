@@ -1,8 +1,9 @@
 """Bloom filters of a data file's resources, at most 12 KiB each (16 KiB as base64 in the log).
 
 The layout is part of the format: ``k`` bit positions per resource, ``k = 7``, from the two little-endian
-64-bit halves ``a, b`` of the 16-byte BLAKE2b digest of the resource's UTF-8 text: ``(a + i * b) mod m`` for
-``i = 0 ... 6`` with ``m`` the filter's number of bits; bit ``p`` is bit ``p mod 8`` of byte ``p // 8``.
+64-bit halves ``a, b`` of the 16-byte BLAKE2b digest of the resource's UTF-8 text:
+``((a + i * (b | 1)) mod 2**64) mod m`` for ``i = 0 ... 6``, ``m`` the number of bits; bit ``p`` is
+bit ``p mod 8`` of byte ``p // 8``.
 """
 
 from __future__ import annotations
@@ -49,5 +50,5 @@ def may_contain(bloom: bytes | None, resource: str) -> bool:
 def _positions(resource: str, bits: int) -> list[int]:
     digest = blake2b(resource.encode("utf-8", "surrogatepass"), digest_size=16).digest()
     start = int.from_bytes(digest[:8], "little")
-    stride = int.from_bytes(digest[8:], "little")
+    stride = int.from_bytes(digest[8:], "little") | 1  # an even one would meet the same bits again
     return [((start + index * stride) & _MASK) % bits for index in range(_HASHES)]
