@@ -73,8 +73,8 @@ class MetricsLake(BaseMetricsTracker):
         storage_options: What the url's fsspec filesystem takes.
         durability: What a point survives when its call returns: ``"logged"`` (the process is killed),
             ``"synced"`` (the power fails) or ``"published"`` (the machine is lost).
-        flush_seconds: How long a point may wait in the journal before it is published; None: 1 s for the first,
-            then 5 s, and 30 s on object stores once the writer is ten minutes old.
+        flush_seconds: How long a point may wait in the journal before it is published; None: 1 s for the
+            first, then 5 s, and 30 s on object stores once the writer is ten minutes old.
         on_full: What happens when the journal reaches its cap because the store is down: ``"raise"`` or
             ``"block"``. Nothing is ever dropped.
         journal_max_bytes: The cap.
@@ -115,7 +115,7 @@ class MetricsLake(BaseMetricsTracker):
         _check_choice("compaction", compaction, ("auto", "off"))
         if flush_seconds is not None and not flush_seconds >= 0:
             raise InvalidInputError(f"flush_seconds is {flush_seconds!r}.", hint="Pass seconds, 0 or more.")
-        if not isinstance(journal_max_bytes, int) or journal_max_bytes < 1:
+        if journal_max_bytes < 1:
             raise InvalidInputError(f"journal_max_bytes is {journal_max_bytes!r}.", hint="Pass bytes.")
         chosen = url if url is not None else os.environ.get("METRICS_LAKE_URL") or DEFAULT_URL
         self._open(
@@ -233,8 +233,8 @@ class MetricsLake(BaseMetricsTracker):
 
         Args:
             resource: What was measured.
-            metrics: A mapping from ids to values. Mappings in it are flattened: ``{"train": {"loss": 1.0}}`` is
-                ``train/loss``; an empty one adds nothing.
+            metrics: A mapping from ids to values. Mappings in it are flattened: ``{"train": {"loss": 1.0}}``
+                is ``train/loss``; an empty one adds nothing.
             perf_metric: What the workflow optimises; logged as ``performance_metric``.
             step: As in ``log_metric``, for all.
             timestamp: As in ``log_metric``, for all.
@@ -609,7 +609,7 @@ class MetricsLake(BaseMetricsTracker):
                 self._reader = Reader(self._storage, pending=self._writer.pending)
             return self._reader
 
-    # -- the handle itself -------------------------------------------------------------------------------------
+    # -- the handle itself -----------------------------------------------------------------------------------
 
     def flush(self, timeout_seconds: float | None = None) -> Receipt:
         """Publish every point logged before the call: then every reader sees it.
@@ -632,7 +632,8 @@ class MetricsLake(BaseMetricsTracker):
         """Publish what is pending and stop; a second call does nothing.
 
         Raises:
-            NotPublishedError: Points are still in the journal; the next handle on this machine publishes them.
+            NotPublishedError: Points are still in the journal; the next handle on this machine publishes
+                them.
         """
         self._is_closed = True
         self._writer.close(timeout_seconds)

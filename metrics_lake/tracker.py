@@ -28,6 +28,8 @@ class BaseMetricsTracker(ABC):
             resource: What was measured.
             id: The metric's name.
             value: Any value; ``get_metric`` returns it with the same type.
+            *args: What the implementation takes besides.
+            **kwargs: What the implementation takes besides.
         """
 
     @abstractmethod
@@ -41,6 +43,8 @@ class BaseMetricsTracker(ABC):
         Args:
             resource: What was measured.
             metrics: A mapping from metric ids to values.
+            *args: What the implementation takes besides.
+            **kwargs: What the implementation takes besides.
         """
 
     @abstractmethod
@@ -54,4 +58,6 @@ class BaseMetricsTracker(ABC):
         Args:
             prediction_job: The job that predicted.
             predictions: Labels or numbers, one a prediction.
+            *args: What the implementation takes besides.
+            **kwargs: What the implementation takes besides.
         """

@@ -48,7 +48,7 @@ def publish_bulk(
         return Published(0, 0, 0)
     date = utc_day(time.time_ns() // 1000)
     name = InboxName(writer=writer, first=0, last=rows.num_rows - 1, table=table, date=date, is_end=True)
-    # Unlike a segment's, this digest need not be the same in another process: with a key, who comes first wins.
+    # Unlike a segment's, this digest need not be equal in another process: with a key, the first one wins.
     try:
         return publish_rows(storage, lake_id, name, rows.cast(arrow_schema(table)), new_writer_id())
     except ClonedIdentityError:

@@ -7,7 +7,6 @@ lock that is never held during network or Parquet work.
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from dataclasses import dataclass
@@ -38,10 +37,11 @@ from metrics_lake.schema import METRICS, TABLES
 from metrics_lake.values import KINDS, encode
 from metrics_lake.writer.exit import close_at_exit
 from metrics_lake.writer.identity import new_writer_id
-from metrics_lake.writer.outbox import LakeReplacedError, Outbox, warn_in_background
+from metrics_lake.writer.outbox import Outbox, warn_in_background
 from metrics_lake.writer.pending import PendingRows
 from metrics_lake.writer.publishing import publish_end
 from metrics_lake.writer.receipts import Receipt, Status
+from metrics_lake.writer.threads import Publisher, Syncer
 
 if TYPE_CHECKING:
     import os
@@ -63,13 +63,10 @@ MAX_CALL_BYTES: Final = 8 << 20
 
 KIND_CODES: Final[dict[str, int]] = {kind: code for code, kind in enumerate(KINDS)}
 
-_SYNC_SECONDS: Final = 0.05
 _FIRST_FLUSH_SECONDS: Final = 1.0
 _FLUSH_SECONDS: Final = 5.0
 _REMOTE_FLUSH_SECONDS: Final = 30.0
 _YOUNG_SECONDS: Final = 600.0
-_FIRST_RETRY_SECONDS: Final = 0.5
-_LAST_RETRY_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +102,8 @@ class Writer:
         self._changed = threading.Condition(self._lock)
         self._opening = threading.Lock()
         self._outbox = Outbox(self._storage, self._changed, self._take_new_identity)
+        self._publisher = Publisher(self._changed, self._outbox, self._seal_all, self._bind)
+        self._syncer = Syncer(self._changed, self._outbox)
         self._journal: Journal | MemoryJournal | None = None
         self._id: str | None = None
         self._born = time.monotonic()
@@ -112,21 +111,10 @@ class Writer:
         self._metrics: Segment | None = None
         self._next: dict[str, int] = {}
         self._pending = {table: PendingRows() for table in TABLES}
-        self._unsynced: list[Segment] = []
-        self._has_new_files = False
         self._last_clock = 0
-        self._publisher: threading.Thread | None = None
-        self._syncer: threading.Thread | None = None
-        self._flush_due: float | None = None
-        self._flushes_asked = 0
-        self._rounds_failed = 0
-        self._retry_at = 0.0
-        self._retry_seconds = _FIRST_RETRY_SECONDS
-        self._fatal: MetricsLakeError | None = None
         self._is_closing = False
-        self._is_closed = False
 
-    # -- logging: the caller's thread ----------------------------------------------------------------------
+    # -- logging: the caller's thread ------------------------------------------------------------------------
 
     def log_point(
         self,
@@ -148,6 +136,8 @@ class Writer:
             resource = resource_key(resource)
         if type(metric) is not str:
             metric = check_id(metric, "metric")
+        number: float | None
+        text: str | None
         if type(value) is float:
             kind, number, text = 0, value, None
         else:
@@ -229,8 +219,8 @@ class Writer:
         """Return the open segment that takes the next rows; called with the lock held."""
         while self._is_full():
             self._make_room()
-        if self._fatal is not None:
-            raise self._fatal
+        if self._publisher.fatal is not None:
+            raise self._publisher.fatal
         if self._is_closing:
             raise ClosedError(
                 f"the handle on {self._storage.url} was closed.", hint="Make a new MetricsLake."
@@ -255,7 +245,7 @@ class Writer:
     def _make_room(self) -> None:
         """Raise, or wait for the publisher; called with the lock held."""
         outbox = self._outbox
-        if self._settings.on_full == "raise" or self._fatal is not None or self._is_closing:
+        if self._settings.on_full == "raise" or self._publisher.fatal is not None or self._is_closing:
             where = self._journal.where if self._journal else "of this handle"
             reason = "; ".join(outbox.problems.values()) or "logging is faster than publishing"
             raise JournalFullError(
@@ -264,7 +254,7 @@ class Writer:
                 hint="Mend the store, raise journal_max_bytes, or wait with on_full='block'.",
                 path=where,
             )
-        self._ask_to_flush()
+        self._publisher.ask()
         self._changed.wait(1.0)
 
     def _new_segment(self, table: str, journal: Journal | MemoryJournal) -> Segment:
@@ -280,12 +270,11 @@ class Writer:
         if table == METRICS:
             self._metrics = segment
         self._outbox.journal_bytes += segment.size_bytes
-        if journal.is_durable:
-            self._unsynced.append(segment)
-            self._has_new_files = True
-        if self._flush_due is None:
-            self._flush_due = time.monotonic() + self._flush_interval()
-        self._start_threads()
+        if isinstance(journal, Journal):
+            self._syncer.add(segment, journal)
+        if self._publisher.flush_due is None:
+            self._publisher.flush_due = time.monotonic() + self._flush_interval()
+        self._publisher.start()
         self._changed.notify_all()
         return segment
 
@@ -307,6 +296,11 @@ class Writer:
         self._next[table] = segment.end
         outbox.queue.append(segment)
 
+    def _seal_all(self) -> None:
+        self._publisher.flush_due = None
+        for table in sorted(self._segments, key=_publishing_order):
+            self._seal(table)
+
     def _flush_interval(self) -> float:
         if self._settings.flush_seconds is not None:
             return self._settings.flush_seconds
@@ -325,7 +319,7 @@ class Writer:
                 segment = self._segments.get(table)
             if segment is not None:
                 segment.sync()
-            self._sync()
+            self._syncer.sync()
 
     # -- opening -------------------------------------------------------------------------------------------
 
@@ -383,7 +377,7 @@ class Writer:
         if outbox.state is None:
             outbox.state = find_state_directory(self._settings.state_dir)
         outbox.adopt(lake)
-        if outbox.orphans and self._publisher is None:
+        if outbox.orphans and not self._publisher.is_started:
             try:
                 outbox.publish_all()
             except StorageError as error:
@@ -420,116 +414,6 @@ class Writer:
             self._id = identity.new
             self._next = {table: end - bases[table] for table, end in self._next.items()}
 
-    # -- publishing: the publisher's thread ------------------------------------------------------------------
-
-    def _start_threads(self) -> None:
-        """Start what is not running; called with the lock held."""
-        if self._publisher is None or not self._publisher.is_alive():
-            self._publisher = threading.Thread(
-                target=self._publish_for_ever, name="metrics_lake-publisher", daemon=True
-            )
-            self._publisher.start()
-        if self._unsynced and (self._syncer is None or not self._syncer.is_alive()):
-            self._syncer = threading.Thread(
-                target=self._sync_for_ever, name="metrics_lake-syncer", daemon=True
-            )
-            self._syncer.start()
-
-    def _publish_for_ever(self) -> None:
-        answered = 0
-        while True:
-            with self._changed:
-                self._changed.wait_for(
-                    lambda: self._is_closed or self._flushes_asked > answered or self._is_due(),
-                    timeout=self._seconds_to_due(),
-                )
-                if self._is_closed:
-                    return
-                if not (self._flushes_asked > answered or self._is_due()):
-                    continue
-                is_asked = self._flushes_asked > answered
-                answered = self._flushes_asked
-                if is_asked or self._is_flush_due():
-                    self._seal_all()
-            self._publish_round()
-
-    def _seal_all(self) -> None:
-        self._flush_due = None
-        for table in sorted(self._segments, key=_publishing_order):
-            self._seal(table)
-
-    def _is_flush_due(self) -> bool:
-        return self._flush_due is not None and time.monotonic() >= self._flush_due
-
-    def _is_due(self) -> bool:
-        """True where there is something to publish and the last failure is long enough ago."""
-        has_work = bool(self._outbox.queue or self._outbox.orphans) or self._is_flush_due()
-        return has_work and time.monotonic() >= self._retry_at
-
-    def _seconds_to_due(self) -> float | None:
-        if self._outbox.queue or self._outbox.orphans:
-            due = self._retry_at
-        elif self._flush_due is not None:
-            due = max(self._flush_due, self._retry_at)
-        else:
-            return None
-        return max(due - time.monotonic(), 0.0)
-
-    def _publish_round(self) -> None:
-        """Publish what is sealed; on failure set the time of the next try."""
-        try:
-            self._bind()
-            self._outbox.publish_all()
-        except LakeReplacedError as error:
-            with self._changed:
-                self._fatal = error
-            self._failed(error)
-        except (MetricsLakeError, OSError, MemoryError) as error:
-            self._failed(error)
-        else:
-            with self._changed:
-                self._retry_seconds = _FIRST_RETRY_SECONDS
-                self._retry_at = 0.0
-                self._changed.notify_all()
-
-    def _failed(self, error: Exception) -> None:
-        self._outbox.report("publishing", f"publishing failed and is tried again: {error}")
-        with self._changed:
-            self._rounds_failed += 1
-            self._retry_at = time.monotonic() + self._retry_seconds * random.uniform(0.8, 1.2)  # noqa: S311
-            self._retry_seconds = min(self._retry_seconds * 2, _LAST_RETRY_SECONDS)
-            self._changed.notify_all()
-
-    def _sync_for_ever(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._is_closed or bool(self._unsynced))
-                if self._is_closed and not self._unsynced:
-                    return
-            try:
-                self._sync()
-                self._outbox.problems.pop("syncing", None)
-            except (JournalError, OSError) as error:
-                self._outbox.report("syncing", f"the journal cannot be brought to stable storage: {error}")
-            time.sleep(_SYNC_SECONDS)
-
-    def _sync(self) -> None:
-        """Bring all that was appended so far to stable storage."""
-        with self._lock:
-            segments = list(self._unsynced)
-            has_new_files, self._has_new_files = self._has_new_files, False
-            journal = self._journal
-        for segment in segments:
-            was_sealed = segment.is_sealed
-            if segment.needs_sync:
-                segment.sync()
-            if was_sealed and not segment.needs_sync:
-                segment.release()
-                with self._lock:
-                    self._unsynced = [other for other in self._unsynced if other is not segment]
-        if has_new_files and journal is not None:
-            journal.sync()
-
     # -- flushing and closing --------------------------------------------------------------------------------
 
     def flush(self, timeout_seconds: float | None = None) -> Receipt:
@@ -544,28 +428,28 @@ class Writer:
         """
         begun = time.monotonic()
         before = self._outbox.published
-        if self._publisher is None:
+        if not self._publisher.is_started:
             if self._outbox.orphans:
-                self._publish_round()
+                self._publisher.publish()
                 self._raise_if_pending()
             return self._receipt(before, begun)
         with self._changed:
             self._seal_all()
             last = self._outbox.queue[-1] if self._outbox.queue else None
-            failed_before = self._rounds_failed
-            self._ask_to_flush()
-            self._start_threads()
+            failed_before = self._publisher.failed_rounds
+            self._publisher.ask()
+            self._publisher.start()
 
             def is_settled() -> bool:
                 if last is None or not self._outbox.queue or not any(last is s for s in self._outbox.queue):
-                    return not self._outbox.orphans or self._rounds_failed > failed_before
-                gave_up = timeout_seconds is None and self._rounds_failed > failed_before
-                return gave_up or self._fatal is not None
+                    return not self._outbox.orphans or self._publisher.failed_rounds > failed_before
+                gave_up = timeout_seconds is None and self._publisher.failed_rounds > failed_before
+                return gave_up or self._publisher.fatal is not None
 
             if timeout_seconds is None:
                 # Woken now and then: a publisher that died is started again and seen here.
                 while not self._changed.wait_for(is_settled, timeout=5.0):
-                    self._start_threads()
+                    self._publisher.start()
             else:
                 self._changed.wait_for(is_settled, timeout=timeout_seconds)
             is_left = last is not None and any(last is segment for segment in self._outbox.queue)
@@ -599,10 +483,6 @@ class Writer:
             seconds=time.monotonic() - begun,
         )
 
-    def _ask_to_flush(self) -> None:
-        self._flushes_asked += 1
-        self._changed.notify_all()
-
     def close(self, timeout_seconds: float | None = 30.0) -> None:
         """Publish what is pending, mark the writer's end and stop; a second call does nothing.
 
@@ -621,10 +501,8 @@ class Writer:
             self._mark_ends(ended)
         finally:
             with self._changed:
-                self._is_closed = True
-                self._changed.notify_all()
-            if self._syncer is not None:
-                self._syncer.join(timeout=10.0)
+                self._publisher.stop()
+            self._syncer.stop()
             if self._journal is not None:
                 self._journal.close()
 
@@ -637,7 +515,7 @@ class Writer:
             if end and table not in ended:
                 publish_end(self._storage, lake.lake_id, table, self._id, end, today)
 
-    # -- for reads, forks and reports --------------------------------------------------------------------------
+    # -- for reads, forks and reports ------------------------------------------------------------------------
 
     def pending(self, table: str) -> list[PendingRun]:
         """Return the table's rows that are not published yet, adopted ones of dead processes included."""

@@ -105,7 +105,7 @@ class Outbox:
         return [self.state / name / host_id() for name in (lake.lake_id, unbound_name(self._storage.url))]
 
     def adopt(self, lake: LakeFile) -> None:
-        """Take over, once, the journals of this host whose process died; their rows are pending from now on."""
+        """Take over, once, the journals of dead processes of this host; their rows are pending now."""
         with self._publishing:
             if self._has_adopted:
                 return
@@ -186,8 +186,8 @@ class Outbox:
             segment.set_aside()
             self.report(
                 f"journal {segment.where}",
-                f"the journal segment {segment.where} is damaged behind its first {content.row_count:,} points; "
-                f"these are published, {rest} cannot be read. The file was set aside.",
+                f"the journal segment {segment.where} is damaged behind its first {content.row_count:,} "
+                f"points; these are published, {rest} cannot be read. The file was set aside.",
             )
         else:
             segment.discard()
@@ -226,8 +226,8 @@ class Outbox:
 
     def _warn_of_clone(self, segment: SealedSegment) -> None:
         warn_in_background(
-            f"metrics_lake: writer {segment.header.writer} is used by another process too (a restored or copied "
-            "machine or state folder); its unpublished points go on under a new writer id."
+            f"metrics_lake: writer {segment.header.writer} is used by another process too (a restored or "
+            "copied machine or state folder); its unpublished points go on under a new writer id."
         )
 
 

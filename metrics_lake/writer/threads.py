@@ -1,0 +1,205 @@
+"""The two threads behind a writer: one publishes, one brings the journal to stable storage."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from metrics_lake.errors import JournalError, MetricsLakeError
+from metrics_lake.writer.outbox import LakeReplacedError, Outbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from metrics_lake.journal import Journal, Segment
+
+__all__ = ["Publisher", "Syncer"]
+
+_SYNC_SECONDS: Final = 0.05
+_FIRST_RETRY_SECONDS: Final = 0.5
+_LAST_RETRY_SECONDS: Final = 60.0
+
+
+class Publisher:
+    """Publishes when a flush is due or asked for, and tries again, ever more rarely, while the store fails.
+
+    Args:
+        changed: The condition that guards the writer's state.
+        outbox: What is to be published.
+        seal_all: Seals the writer's open segments; called with the lock held.
+        bind: Reaches the lake; called without the lock.
+
+    Attributes:
+        flush_due: When the open segments are to be sealed, on the monotonic clock; None where there are none.
+        asked: How many flushes were asked for.
+        failed_rounds: How many attempts failed.
+        fatal: Why nothing can be written any more, or None.
+    """
+
+    def __init__(
+        self,
+        changed: threading.Condition,
+        outbox: Outbox,
+        seal_all: Callable[[], None],
+        bind: Callable[[], None],
+    ) -> None:
+        self._changed = changed
+        self._outbox = outbox
+        self._seal_all = seal_all
+        self._bind = bind
+        self._thread: threading.Thread | None = None
+        self._answered = 0
+        self._retry_at = 0.0
+        self._retry_seconds = _FIRST_RETRY_SECONDS
+        self._is_stopped = False
+        self.flush_due: float | None = None
+        self.asked = 0
+        self.failed_rounds = 0
+        self.fatal: MetricsLakeError | None = None
+
+    @property
+    def is_started(self) -> bool:
+        """True once a thread publishes."""
+        return self._thread is not None
+
+    def start(self) -> None:
+        """Start the thread if none is alive; called with the lock held."""
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, name="metrics_lake-publisher", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread after what it is doing; called with the lock held."""
+        self._is_stopped = True
+        self._changed.notify_all()
+
+    def ask(self) -> None:
+        """Ask for a flush now, whatever failed before; called with the lock held."""
+        self.asked += 1
+        self._changed.notify_all()
+
+    def publish(self) -> None:
+        """Publish what is sealed; on failure set the time of the next try."""
+        try:
+            self._bind()
+            self._outbox.publish_all()
+        except LakeReplacedError as error:
+            with self._changed:
+                self.fatal = error
+            self._failed(error)
+        except (MetricsLakeError, OSError, MemoryError) as error:
+            self._failed(error)
+        else:
+            with self._changed:
+                self._retry_seconds = _FIRST_RETRY_SECONDS
+                self._retry_at = 0.0
+                self._changed.notify_all()
+
+    def _failed(self, error: Exception) -> None:
+        self._outbox.report("publishing", f"publishing failed and is tried again: {error}")
+        with self._changed:
+            self.failed_rounds += 1
+            self._retry_at = time.monotonic() + self._retry_seconds * random.uniform(0.8, 1.2)  # noqa: S311
+            self._retry_seconds = min(self._retry_seconds * 2, _LAST_RETRY_SECONDS)
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(self._has_reason, timeout=self._seconds_to_due())
+                if self._is_stopped:
+                    return
+                if not self._has_reason():
+                    continue
+                if self.asked > self._answered or self._is_flush_due():
+                    self._seal_all()
+                self._answered = self.asked
+            self.publish()
+
+    def _has_reason(self) -> bool:
+        return self._is_stopped or self.asked > self._answered or self._is_due()
+
+    def _is_flush_due(self) -> bool:
+        return self.flush_due is not None and time.monotonic() >= self.flush_due
+
+    def _is_due(self) -> bool:
+        """True where there is something to publish and the last failure is long enough ago."""
+        has_work = bool(self._outbox.queue or self._outbox.orphans) or self._is_flush_due()
+        return has_work and time.monotonic() >= self._retry_at
+
+    def _seconds_to_due(self) -> float | None:
+        if self._outbox.queue or self._outbox.orphans:
+            due = self._retry_at
+        elif self.flush_due is not None:
+            due = max(self.flush_due, self._retry_at)
+        else:
+            return None
+        return max(due - time.monotonic(), 0.0)
+
+
+class Syncer:
+    """Brings appended frames to stable storage, in groups.
+
+    Args:
+        changed: The condition that guards the writer's state.
+        outbox: Where a failure is reported.
+    """
+
+    def __init__(self, changed: threading.Condition, outbox: Outbox) -> None:
+        self._changed = changed
+        self._outbox = outbox
+        self._thread: threading.Thread | None = None
+        self._segments: list[Segment] = []
+        self._new_in: Journal | None = None
+        self._is_stopped = False
+
+    def add(self, segment: Segment, journal: Journal) -> None:
+        """Look after a new segment of a journal on disk; called with the lock held."""
+        self._segments.append(segment)
+        self._new_in = journal
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, name="metrics_lake-syncer", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread once everything is on stable storage; called without the lock."""
+        with self._changed:
+            self._is_stopped = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join(timeout=10.0)
+
+    def sync(self) -> None:
+        """Bring all that was appended so far to stable storage.
+
+        Raises:
+            JournalError: The device failed.
+        """
+        with self._changed:
+            segments = list(self._segments)
+            journal, self._new_in = self._new_in, None
+        for segment in segments:
+            was_sealed = segment.is_sealed
+            if segment.needs_sync:
+                segment.sync()
+            if was_sealed and not segment.needs_sync:
+                segment.release()
+                with self._changed:
+                    self._segments = [other for other in self._segments if other is not segment]
+        if journal is not None:
+            journal.sync()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._is_stopped or bool(self._segments))
+                if self._is_stopped and not any(segment.needs_sync for segment in self._segments):
+                    return
+            try:
+                self.sync()
+                self._outbox.problems.pop("syncing", None)
+            except (JournalError, OSError) as error:
+                self._outbox.report("syncing", f"the journal cannot be brought to stable storage: {error}")
+            time.sleep(_SYNC_SECONDS)
