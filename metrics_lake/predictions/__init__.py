@@ -1,0 +1,23 @@
+"""Prediction metrics: Arrow in, mergeable Arrow states and numbers out.
+
+Knows no lake, no storage and no clock.
+"""
+
+from metrics_lake.predictions.finalize import finalize
+from metrics_lake.predictions.metrics import PredictionMetrics
+from metrics_lake.predictions.schema import FINAL_SCHEMA, STATE_SCHEMA
+from metrics_lake.predictions.state import merge_states, prediction_state
+from metrics_lake.predictions.tasks import Binary, Multiclass, Regression, Task
+
+__all__ = [
+    "FINAL_SCHEMA",
+    "STATE_SCHEMA",
+    "Binary",
+    "Multiclass",
+    "PredictionMetrics",
+    "Regression",
+    "Task",
+    "finalize",
+    "merge_states",
+    "prediction_state",
+]

@@ -1,0 +1,88 @@
+"""The cell: a histogram key whose edges are exact binary numbers, so that coarsening and merging are exact.
+
+*Scores* in [0, 1]: below 1/16 the leading bits of the double, in the middle 4,096 equal steps, above 15/16
+the mirror image (``1 - s`` is exact there). Cell ``c`` is ``[edge(c), edge(c + 1))`` up to 15/16 and
+``(edge(c), edge(c + 1)]`` above.
+
+*Real numbers*: the sign and the leading bits of the double, so that a cell's width is at most 2^-7 of its
+numbers: an exact log-linear histogram. Non-negative numbers have the cells 0, 1, … and negative ones
+-1, -2, …, in the order of the numbers.
+
+Dropping the low bits of a cell's number gives the cell of half the resolution.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import polars as pl
+
+__all__ = [
+    "NUMBER_RESOLUTION",
+    "SCORE_CELLS",
+    "SCORE_RESOLUTION",
+    "coarsen",
+    "edges",
+    "number_cell",
+    "score_cell",
+]
+
+SCORE_RESOLUTION: Final = 12
+"""Bits of a score's cell: 2^-12 in the middle."""
+
+NUMBER_RESOLUTION: Final = 7
+"""Bits of a number's cell behind its exponent."""
+
+_SHIFT: Final = 1 << (52 - NUMBER_RESOLUTION)
+_TAIL: Final = (1023 - 4) << NUMBER_RESOLUTION  # the cell of 1/16
+_MIDDLE: Final = 4096 * 14 // 16
+SCORE_CELLS: Final = 2 * _TAIL + _MIDDLE
+"""How many cells a score can fall into: 264,448, of which a data set touches a few thousand."""
+
+
+def score_cell(score: pl.Expr) -> pl.Expr:
+    """Return the cell (UInt64) of a Float64 score in [0, 1]; anything else gives a meaningless number."""
+    tail = score.reinterpret(dtype=pl.UInt64) // _SHIFT
+    middle = (score * 4096.0).cast(pl.UInt32, strict=False).cast(pl.UInt64) + (_TAIL - 256)
+    mirror = SCORE_CELLS - 1 - (1.0 - score).reinterpret(dtype=pl.UInt64) // _SHIFT
+    return pl.when(score < 0.0625).then(tail).when(score < 0.9375).then(middle).otherwise(mirror)
+
+
+def number_cell(value: pl.Expr) -> pl.Expr:
+    """Return the cell (Int64) of a finite Float64; -0.0 and 0.0 share a cell."""
+    magnitude = (value.abs().reinterpret(dtype=pl.UInt64) // _SHIFT).cast(pl.Int64)
+    return pl.when(value < 0).then(-1 - magnitude).otherwise(magnitude)
+
+
+def coarsen(cell: pl.Expr, bits: pl.Expr) -> pl.Expr:
+    """Return the cells at a resolution lower by ``bits`` (Int64, not negative)."""
+    # Floor division: -1 >> 1 is -1, so negative numbers coarsen alike.
+    return cell.floordiv(pl.lit(2, dtype=pl.Int64).pow(bits))
+
+
+def edges(cell: pl.Expr, dropped: pl.Expr, *, is_score: bool) -> tuple[pl.Expr, pl.Expr]:
+    """Return the lower and upper edge (Float64) of cells whose resolution was lowered by ``dropped`` bits."""
+    step = pl.lit(2, dtype=pl.Int64).pow(dropped)
+    edge = _score_edge if is_score else _number_edge
+    return edge(cell * step), edge((cell + 1) * step)
+
+
+def _double(bits: pl.Expr) -> pl.Expr:
+    # Clipped to the largest finite number: the edge behind it would be infinite.
+    largest = 0x7FEFFFFFFFFFFFFF
+    scaled = bits.cast(pl.UInt64, strict=False) * _SHIFT
+    return pl.min_horizontal(scaled, pl.lit(largest, dtype=pl.UInt64)).reinterpret(dtype=pl.Float64)
+
+
+def _score_edge(cell: pl.Expr) -> pl.Expr:
+    return (
+        pl.when(cell <= _TAIL)
+        .then(_double(cell.clip(0, _TAIL)))
+        .when(cell <= _TAIL + _MIDDLE)
+        .then((cell - (_TAIL - 256)).cast(pl.Float64) / 4096.0)
+        .otherwise(1.0 - _double((SCORE_CELLS - cell).clip(0, _TAIL)))
+    )
+
+
+def _number_edge(cell: pl.Expr) -> pl.Expr:
+    return pl.when(cell >= 0).then(_double(cell.clip(0))).otherwise(-_double((-cell).clip(0)))

@@ -1,0 +1,168 @@
+"""Predicted labels, with or without a truth: counts of (true, predicted) pairs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import polars as pl
+
+from metrics_lake.errors import InvalidInputError
+from metrics_lake.predictions._text import quoted
+from metrics_lake.predictions.grouping import BAD, aggregate
+from metrics_lake.predictions.roles import Roles, label_kind
+from metrics_lake.predictions.tasks import Binary, Multiclass
+
+if TYPE_CHECKING:
+    from metrics_lake.predictions.long import Long
+
+__all__ = ["build", "label_text", "label_value", "text_of"]
+
+_MOST_LABELS: Final = 100_000
+
+
+def build(frame: pl.LazyFrame, roles: Roles, task: Binary | Multiclass) -> Long:
+    """Return the state ``labels``: how often each pair of true and predicted label occurs.
+
+    Raises:
+        InvalidInputError: There are labels outside ``labels``, or more than 100,000 of them (an id?).
+    """
+    assert roles.prediction is not None  # noqa: S101 -- the caller looked
+    prediction = label_text(roles, roles.prediction)
+    raw = pl.col(roles.prediction)
+    kind = label_kind(roles.dtype(roles.prediction))
+    key = pl.when(raw.is_null()).then(BAD).otherwise(0).cast(pl.Int64)
+    if kind == "float":
+        key = pl.when(raw.is_nan()).then(BAD + 1).when(raw.is_infinite()).then(BAD + 2).otherwise(key)
+    extra = {"pred": prediction}
+    if roles.truth is not None:
+        extra["truth"] = label_text(roles, roles.truth)
+    groups = aggregate(frame, roles, key, {}, [], extra_keys=extra)
+    usable = groups.usable
+    labels = sorted(
+        {*usable["pred"].unique(), *(usable["truth"].drop_nulls().unique() if roles.truth else ())}
+    )
+    if len(labels) > _MOST_LABELS:
+        raise InvalidInputError(
+            f"prediction={roles.prediction!r} and its truth hold {len(labels):,} different labels.",
+            hint="Pass the column of predicted classes; this one looks like ids or free text.",
+            argument="prediction",
+        )
+    kinds = {kind, label_kind(roles.dtype(roles.truth))} if roles.truth else {kind}
+    kinds.discard("null")
+    params = label_params(task, labels, _joint_kind(kinds))
+    if roles.truth is None:
+        counts = groups.counts()
+        usable = usable.with_columns(truth=pl.lit(None, dtype=pl.String))
+    else:
+        counts = groups.counts({"null": pl.col("truth").is_null()})
+    sums = [pl.col("n").sum(), *([pl.col("sum_w").sum()] if roles.weight else [])]
+    return groups.states(
+        counts,
+        column=roles.name,
+        task=task.name,
+        state="labels",
+        params=json.dumps(params, sort_keys=True),
+        confusion=usable.group_by("gid", "truth", "pred").agg(sums),
+    )
+
+
+def _joint_kind(kinds: set[str]) -> str:
+    if kinds == {"int", "float"}:
+        return "int"
+    return kinds.pop() if kinds else "null"
+
+
+def label_text(roles: Roles, column: str) -> pl.Expr:
+    """Return labels as text: ``true``/``false``, decimal integers, strings as they are.
+
+    Whole floats are written as integers, so that 1.0 and 1 are one class.
+    """
+    raw = pl.col(column)
+    kind = label_kind(roles.dtype(column))
+    if kind == "float":
+        value = raw.cast(pl.Float64)
+        whole = value.is_finite() & (value == value.floor()) & (value.abs() < 2**63)
+        return (
+            pl.when(whole)
+            .then(pl.when(whole).then(value).cast(pl.Int64).cast(pl.String))
+            .otherwise(value.cast(pl.String))
+        )
+    if kind == "bool":
+        return pl.when(raw).then(pl.lit("true")).when(~raw).then(pl.lit("false"))
+    return raw.cast(pl.String)
+
+
+def text_of(label: Any) -> str:
+    """Return the text by which a state names a label."""
+    label = label.item() if hasattr(label, "item") else label
+    if isinstance(label, bool):
+        return "true" if label else "false"
+    if isinstance(label, float) and label.is_integer():
+        return str(int(label))
+    return str(label)
+
+
+def label_value(text: str, kind: str) -> Any:
+    """Return the label that a text stands for, in its own type."""
+    if kind == "bool":
+        return text == "true"
+    if kind == "int":
+        return int(text)
+    if kind == "float":
+        value = float(text)
+        return int(value) if value.is_integer() and "." not in text else value
+    return text
+
+
+def label_params(task: Binary | Multiclass, seen: list[str], kind: str) -> dict[str, Any]:
+    """Return the params of a state of labels, having checked the labels that the data hold.
+
+    Raises:
+        InvalidInputError: The data hold labels that were not declared.
+    """
+    declared = None if task.labels is None else [text_of(label) for label in task.labels]
+    if isinstance(task, Binary) and declared is None and kind == "bool":
+        declared = ["false", "true"]
+    if declared is not None:
+        strange = [label for label in seen if label not in declared]
+        if strange:
+            raise InvalidInputError(
+                f"The data hold labels that are not in labels: {quoted(strange)}.",
+                hint=f"labels is {declared!r}; pass all classes that can occur.",
+                argument="labels",
+                unknown=tuple(strange),
+            )
+    params: dict[str, Any] = {"label_kind": kind, "seen_labels": seen}
+    if declared is not None:
+        params["labels"] = declared
+    if isinstance(task, Binary):
+        params["pos_label"] = positive(task, kind)
+        if len(seen) > 2:
+            raise InvalidInputError(
+                f"The task is binary and the data hold {len(seen)} labels: {quoted(seen)}.",
+                hint="Pass task='multiclass', or the column with two classes.",
+                argument="task",
+            )
+    return params
+
+
+def positive(task: Binary, kind: str) -> str:
+    """Return the text of the positive class.
+
+    Raises:
+        InvalidInputError: The labels are strings and nothing says which is positive.
+    """
+    if task.pos_label is not None:
+        return text_of(task.pos_label)
+    if task.labels is not None:
+        return text_of(task.labels[1])
+    if kind == "bool":
+        return "true"
+    if kind in {"int", "float", "null"}:
+        return "1"
+    raise InvalidInputError(
+        "The labels are strings, and nothing says which class is positive.",
+        hint="Pass task=Binary(pos_label='…').",
+        argument="pos_label",
+    )

@@ -1,0 +1,62 @@
+"""Numbers from the state ``numbers``: the distribution of predicted numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+
+from metrics_lake.predictions.curves import cell_edges, quantiles
+from metrics_lake.predictions.rows import always, distribution, out
+
+if TYPE_CHECKING:
+    from metrics_lake.predictions.long import Long
+
+__all__ = ["QUANTILES", "finalise", "quantile_name", "quantile_rows"]
+
+QUANTILES: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
+_FEW: Final = 20
+"""Whole numbers of at most so many distinct values are shown as classes too where the task is unknown."""
+
+
+def finalise(state: Long) -> list[pl.DataFrame]:
+    """Return the rows of numbers: counts, mean, std, min, max, quantiles; classes where they may be some."""
+    rows = always(state)
+    moments = state.moments.filter(pl.col("of") == "prediction")
+    weight = pl.coalesce("sum_w", pl.col("n").cast(pl.Float64))
+    rows += [
+        out(moments, "mean", pl.col("mean"), n="n"),
+        out(moments, "std", (pl.col("m2").clip(0) / weight).sqrt(), n="n", method="population"),
+        out(moments, "min", pl.col("low"), n="n"),
+        out(moments, "max", pl.col("high"), n="n"),
+    ]
+    rows.append(quantile_rows(state, "", is_score=False))
+    rows += _classes(state)
+    return rows
+
+
+def quantile_name(q: float) -> str:
+    """Return ``p50`` for 0.5, ``p99.9`` for 0.999."""
+    return f"p{q * 100:04.1f}".replace(".0", "") if q < 1 else "p100"
+
+
+def quantile_rows(state: Long, prefix: str, *, is_score: bool) -> pl.DataFrame:
+    """Return the rows of the quantiles of a state's cells."""
+    found = quantiles(cell_edges(state, is_score=is_score), QUANTILES)
+    names = pl.col("q").replace_strict(
+        list(QUANTILES), [prefix + quantile_name(q) for q in QUANTILES], return_dtype=pl.String
+    )
+    return out(found, names, pl.col("value"), n="n", bound="bound", method="cells")
+
+
+def _classes(state: Long) -> list[pl.DataFrame]:
+    """Few whole numbers are also shown as classes: each has a cell of its own, whose value is known."""
+    unknown = state.filter(pl.col("task") == "unknown")
+    few = (
+        unknown.ties.group_by("gid")
+        .agg(size=pl.len(), pure=pl.col("value").is_not_null().all())
+        .filter(pl.col("size") <= _FEW, "pure")
+    )
+    cells = cell_edges(unknown, is_score=False).join(few, on="gid", how="semi")
+    shares = cells.with_columns(pred=pl.col("value").cast(pl.Int64, strict=False).cast(pl.String))
+    return distribution(shares)

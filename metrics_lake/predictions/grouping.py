@@ -1,0 +1,220 @@
+"""The one aggregation behind every state: a packed integer key, the segments and the window, one pass.
+
+The engine is Polars' streaming one, so that memory is bounded by the groups, not by the rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import polars as pl
+
+from metrics_lake.errors import InvalidInputError
+from metrics_lake.predictions.long import Long
+from metrics_lake.resources import canonical_tags, tags_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from metrics_lake.predictions.roles import Roles
+
+__all__ = ["BAD", "COUNT", "Groups", "aggregate", "number", "weighted"]
+
+BAD: Final = 1 << 62
+"""Keys from here on are rows that cannot be used: BAD + 0 null, 1 NaN, 2 infinite, 3 out of range."""
+
+COUNT: Final = pl.len().cast(pl.Int64).alias("n")
+"""Rows of a group; ``pl.len()`` alone is UInt32, and its sums wrap silently."""
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """The groups of one pass.
+
+    Attributes:
+        rows: One row for each key in each segment and window: ``gid``, ``k`` (Int64) and the aggregates.
+        keys: One row for each segment and window: ``gid``, ``by_0`` …, ``window``.
+        roles: What was aggregated.
+    """
+
+    rows: pl.DataFrame
+    keys: pl.DataFrame
+    roles: Roles
+
+    @property
+    def usable(self) -> pl.DataFrame:
+        """The rows whose key is a usable one."""
+        return self.rows.filter(pl.col("k") < BAD)
+
+    def counts(self, truth: Mapping[str, pl.Expr] | None = None) -> pl.DataFrame:
+        """Return for each ``gid`` the rows, the weights of the usable ones and the excluded ones.
+
+        Args:
+            truth: Where there is a truth: which usable rows lack one, by ``null``, ``nan`` and ``inf``.
+        """
+        key = pl.col("k")
+        rows = self.rows
+        sums = [pl.col("n").sum()]
+        if "sum_w" in rows.columns:
+            sums.append(pl.col("sum_w").filter(key < BAD).sum())
+        for code, name in enumerate(("null", "nan", "inf", "range")):
+            sums.append(pl.col("n").filter(key == BAD + code).sum().alias(name))
+        for name in ("null", "nan", "inf"):
+            if truth is None:
+                count = pl.lit(None, dtype=pl.Int64)
+            elif name in truth:
+                count = pl.col("n").filter((key < BAD) & truth[name]).sum()
+            else:
+                count = pl.lit(0, dtype=pl.Int64)
+            sums.append(count.alias(f"truth_{name}"))
+        found = rows.group_by("gid").agg(sums)
+        if self.rows.height:
+            return found
+        # No rows at all: one state that says so.
+        zeros = {name: 0 for name in found.columns if name != "sum_w"}
+        return pl.DataFrame([zeros], schema=found.schema)
+
+    def states(
+        self,
+        head: pl.DataFrame,
+        *,
+        column: str,
+        task: str,
+        state: str,
+        params: str,
+        res: int | None = None,
+        **tables: pl.DataFrame,
+    ) -> Long:
+        """Return the states of this pass: one for all rows and one for each set of segments, by window."""
+        fixed = {"column": column, "task": task, "state": state, "params": params, "resource": ""}
+        windows = self.keys.select("gid", "window")
+        head = head.join(windows, on="gid", how="left").with_columns(
+            pl.lit(res, dtype=pl.Int64).alias("res"),
+            *(pl.lit(value).alias(name) for name, value in fixed.items()),
+            window_start=pl.col("window"),
+            window_end=pl.col("window") if self.roles.every is None
+            else pl.col("window").dt.offset_by(self.roles.every),
+        )  # fmt: skip
+        head = head.sort("gid").with_columns(segment_key=pl.lit(""))
+        finest = Long.build(head, **tables)
+        sets: list[Sequence[str]] = [(), *(self.roles.by if self.rows.height else ())]
+        return Long.concat(
+            finest.with_head(pl.lit(self._segment_keys(finest.head["gid"], names))).merged(_first)
+            for names in sets
+        )
+
+    def _segment_keys(self, gids: pl.Series, names: Sequence[str]) -> pl.Series:
+        """Return the canonical key of each group's segment, in the order of ``gids``."""
+        columns = [f"by_{self.roles.segments.index(name)}" for name in names]
+        if not columns:
+            return pl.Series("segment_key", [""] * len(gids), dtype=pl.String)
+        distinct = self.keys.select(columns).unique()
+        texts = [
+            tags_key(canonical_tags(dict(zip(names, ("" if v is None else v for v in row), strict=True))))
+            for row in distinct.iter_rows()
+        ]
+        keyed = distinct.with_columns(pl.Series("segment_key", texts, dtype=pl.String))
+        per_gid = self.keys.join(keyed, on=columns, how="left", nulls_equal=True)
+        return (
+            gids.to_frame()
+            .join(per_gid.select("gid", "segment_key"), on="gid", how="left", maintain_order="left")
+            .to_series(1)
+        )
+
+
+def _first(sources: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return dict(sources[0]["params"])
+
+
+def number(roles: Roles, column: str) -> pl.Expr:
+    """Return a column as Float64."""
+    return pl.col(column).cast(pl.Float64)
+
+
+def weighted(roles: Roles, values: Iterable[pl.Expr]) -> list[pl.Expr]:
+    """Return value expressions times the weight, where there is one."""
+    if roles.weight is None:
+        return list(values)
+    weight = number(roles, roles.weight)
+    return [value * weight for value in values]
+
+
+def aggregate(
+    frame: pl.LazyFrame,
+    roles: Roles,
+    key: pl.Expr,
+    values: Mapping[str, pl.Expr],
+    aggregates: Sequence[pl.Expr],
+    *,
+    extra_keys: Mapping[str, pl.Expr] | None = None,
+) -> Groups:
+    """Run the pass: group by key, segments and window, and aggregate.
+
+    Args:
+        frame: The rows.
+        roles: Names the segments, the window and the weight.
+        key: The packed integer key; :data:`BAD` and above for rows that cannot be used.
+        values: Columns for the aggregates to use.
+        aggregates: What to compute besides the count ``n`` (and ``sum_w`` where rows are weighted).
+        extra_keys: Further columns to group by.
+
+    Raises:
+        InvalidInputError: A weight is null, negative, NaN or infinite.
+    """
+    extra = dict(extra_keys or {})
+    keys = {"k": key, **extra}
+    segments = {f"by_{i}": _segment(roles, name) for i, name in enumerate(roles.segments)}
+    window = {} if roles.time is None else {"window": _window(roles)}
+    weights: dict[str, pl.Expr] = {}
+    sums = [COUNT]
+    if roles.weight is not None:
+        weights["w"] = number(roles, roles.weight)
+        weight = pl.col("w")
+        sums += [
+            weight.sum().alias("sum_w"),
+            (weight.is_null() | ~weight.is_finite() | (weight < 0)).sum().cast(pl.Int64).alias("bad_w"),
+        ]
+    plan = frame.select(**keys, **segments, **window, **weights, **values)
+    rows = plan.group_by([*keys, *segments, *window]).agg([*sums, *aggregates]).collect(engine="streaming")
+    if "bad_w" in rows.columns and (bad := rows["bad_w"].sum()):
+        raise InvalidInputError(
+            f"weight={roles.weight!r}: {bad:,} weights are null, NaN, infinite or negative.",
+            hint="Pass a finite weight that is not negative for every row, or filter those rows.",
+            argument="weight",
+            count=bad,
+        )
+    grouping = [*segments, *window]
+    rows = rows.with_columns(pl.col("k").cast(pl.Int64))
+    if not grouping:
+        rows = rows.with_columns(pl.lit(0, dtype=pl.Int64).alias("gid"))
+        return Groups(rows, pl.DataFrame({"gid": [0]}).with_columns(_no_window()), roles)
+    found = rows.select(grouping).unique().sort(grouping).with_row_index("gid").cast({"gid": pl.Int64})
+    if rows.height == 0:
+        found = pl.DataFrame([[0], *[[None]] * len(grouping)], schema=found.schema)
+    rows = rows.join(found, on=grouping, how="left", nulls_equal=True).drop(grouping)
+    return Groups(rows, found if window else found.with_columns(_no_window()), roles)
+
+
+def _no_window() -> pl.Expr:
+    return pl.lit(None, dtype=pl.Datetime("us", "UTC")).alias("window")
+
+
+def _segment(roles: Roles, name: str) -> pl.Expr:
+    column = pl.col(name)
+    dtype = roles.source.schema[name]
+    if dtype == pl.Date or isinstance(dtype, (pl.Categorical, pl.Enum)):
+        return column.cast(pl.String)
+    return column
+
+
+def _window(roles: Roles) -> pl.Expr:
+    assert roles.time is not None  # noqa: S101 -- the caller looked
+    assert roles.every is not None  # noqa: S101 -- resolve() demands both
+    column = pl.col(roles.time)
+    dtype = roles.source.schema[roles.time]
+    if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
+        column = column.dt.convert_time_zone("UTC").cast(pl.Datetime("us", "UTC"))
+    else:
+        column = column.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    return column.dt.truncate(roles.every)

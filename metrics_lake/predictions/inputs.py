@@ -1,0 +1,547 @@
+"""Every kind of prediction data as one Polars source, without importing the library it came from.
+
+A :class:`Source` is either *replayable* (a LazyFrame that can be scanned again: frames, tables, files) or
+*one pass* (readers, generators, streams: batches that come once, so that memory stays bounded by a batch).
+numpy, pandas and torch are looked for in ``sys.modules`` only: an object of theirs cannot exist otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, Any, Final
+
+import polars as pl
+import pyarrow as pa
+
+from metrics_lake.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+__all__ = ["BATCH_ROWS", "Source", "adapt", "adapt_column", "rebatch"]
+
+BATCH_ROWS: Final = 1 << 20
+"""Rows of one batch of a one-pass source: 10 columns of doubles are 80 MB."""
+
+_PYTHON_CHUNK: Final = 1 << 16
+_SUFFIXES: Final = (".parquet", ".parq", ".pq")
+
+OpenFile = Callable[[str], IO[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Prediction data that can be scanned.
+
+    Attributes:
+        schema: The columns and their Polars types.
+        frame: The rows, where they can be scanned again and again; None for a one-pass source.
+        batches: Gives the rows once, in frames of the named columns; None for a replayable source.
+        is_bare: True where the data had no column names of their own (a series, an array, a list).
+        is_matrix: True where the data were two-dimensional: one column a class.
+        is_remote: True where scanning again would download again.
+        is_local_memory: True where the rows are in this process's memory already.
+    """
+
+    schema: pl.Schema
+    frame: pl.LazyFrame | None = None
+    batches: Callable[[Sequence[str]], Iterator[pl.DataFrame]] | None = None
+    is_bare: bool = False
+    is_matrix: bool = False
+    is_remote: bool = False
+    is_local_memory: bool = False
+
+
+@dataclass(slots=True)
+class _Once:
+    """The rest of an iterator behind its first frame; a second pass is an error, not an empty result."""
+
+    first: pl.DataFrame
+    rest: Iterator[pl.DataFrame]
+    is_spent: bool = field(default=False)
+
+    def __call__(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+        if self.is_spent:
+            raise InvalidInputError(
+                "predictions came from a reader or generator that was already read to its end.",
+                hint="Pass a new reader, or data that can be read twice (a table, a frame, a Parquet file).",
+                argument="predictions",
+            )
+        self.is_spent = True
+        schema = self.first.schema
+        yield self.first.select(columns)
+        while (batch := next(self.rest, None)) is not None:
+            yield _same_schema(batch, schema).select(columns)
+
+
+def adapt(
+    data: Any,
+    *,
+    name: str = "prediction",
+    argument: str = "predictions",
+    storage_options: Mapping[str, Any] | None = None,
+    open_file: OpenFile | None = None,
+) -> Source:
+    """Return the data as a :class:`Source`; lazy data stay lazy.
+
+    Args:
+        data: A Polars DataFrame, LazyFrame or Series; a pyarrow Table, RecordBatch, RecordBatchReader,
+            Dataset, Array or ChunkedArray; an object with ``__arrow_c_stream__`` or ``__arrow_c_array__``;
+            the path or url of Parquet files (or a list of them); a pandas DataFrame or Series; a numpy
+            array of one or two dimensions; a torch tensor; a mapping of columns; a list of values, rows or
+            mappings; an iterator of any of these.
+        name: The column's name where the data have none.
+        argument: The argument to name in errors.
+        storage_options: Handed to Polars' own Parquet scan for urls.
+        open_file: Opens a url as a seekable binary file where Polars should not do it itself.
+
+    Raises:
+        InvalidInputError: The data are of no known kind, or a column mixes types.
+    """
+    lazy = _polars(data, name)
+    if lazy is not None:
+        return lazy
+    paths = _paths(data)
+    if paths is not None:
+        return _parquet(paths, storage_options, open_file, argument)
+    arrow = _arrow(data, name, argument)
+    if arrow is not None:
+        return arrow
+    foreign = _foreign(data, name, argument)
+    if foreign is not None:
+        return foreign
+    if isinstance(data, Mapping):
+        columns = {str(key): adapt_column(values, str(key), argument) for key, values in data.items()}
+        return _memory(_frame_of(columns, argument))
+    if isinstance(data, (list, tuple, range)):
+        return _python_rows(list(data), name, argument)
+    if isinstance(data, (bytes, bytearray, set, frozenset)) or not isinstance(data, Iterable):
+        raise InvalidInputError(
+            f"{argument} is a {_type_name(data)}, which holds no column of values.",
+            hint="Pass a Series, an array, a list, a frame, an Arrow table or reader, or the path of a "
+            "Parquet file.",
+            argument=argument,
+        )
+    return _one_pass(_frames(iter(data), name, argument), name)
+
+
+def adapt_column(values: Any, name: str, argument: str) -> pl.Series:
+    """Return one column's values as a Series.
+
+    Raises:
+        InvalidInputError: The values have several columns, come from a one-pass reader, or mix types.
+    """
+    source = adapt(values, name=name, argument=argument)
+    if source.frame is None or len(source.schema) != 1:
+        raise InvalidInputError(
+            f"{argument} must be one column of values or the name of a column; got {_type_name(values)} "
+            f"with {len(source.schema)} columns.",
+            hint="Pass the column's name, or a Series, an array or a list of one value a row.",
+            argument=argument,
+        )
+    return source.frame.collect().to_series().alias(name)
+
+
+def rebatch(batches: Iterator[pl.DataFrame], rows: int = BATCH_ROWS) -> Iterator[pl.DataFrame]:
+    """Give the same rows in frames of about ``rows`` rows; small batches are joined, large ones cut."""
+    held: list[pl.DataFrame] = []
+    count = 0
+    for batch in batches:
+        held.append(batch)
+        count += batch.height
+        if count >= rows:
+            joined = pl.concat(held) if len(held) > 1 else held[0]
+            full = count - count % rows
+            for start in range(0, full, rows):
+                yield joined.slice(start, rows)
+            held, count = ([joined.slice(full)], count - full) if full < count else ([], 0)
+    if held:
+        yield pl.concat(held)
+
+
+# -- Polars, files ----------------------------------------------------------------------------------------
+
+
+def _memory(frame: pl.DataFrame, *, is_bare: bool = False, is_matrix: bool = False) -> Source:
+    for column in frame:
+        if column.dtype == pl.Object:
+            raise _mixed(column.name, column.to_list())
+    return Source(frame.schema, frame.lazy(), is_bare=is_bare, is_matrix=is_matrix, is_local_memory=True)
+
+
+def _polars(data: Any, name: str) -> Source | None:
+    if isinstance(data, pl.DataFrame):
+        return _memory(data)
+    if isinstance(data, pl.LazyFrame):
+        return Source(data.collect_schema(), data)
+    if isinstance(data, pl.Series):
+        return _memory(data.alias(data.name or name).to_frame(), is_bare=True)
+    return None
+
+
+def _paths(data: Any) -> list[str] | None:
+    """Return the paths, or None where the data are none: a list of labels must not be read as files."""
+    if isinstance(data, (str, os.PathLike)):
+        return [os.fspath(data)]
+    if isinstance(data, (list, tuple)) and data and all(_is_path(item) for item in data):
+        return [os.fspath(item) for item in data]
+    return None
+
+
+def _is_path(item: Any) -> bool:
+    if isinstance(item, str):
+        return "://" in item or item.lower().endswith(_SUFFIXES)
+    return isinstance(item, os.PathLike)
+
+
+def _parquet(
+    paths: list[str],
+    storage_options: Mapping[str, Any] | None,
+    open_file: OpenFile | None,
+    argument: str,
+) -> Source:
+    if open_file is not None:
+        return _opened(paths, open_file)
+    try:
+        frame = pl.scan_parquet(
+            paths, storage_options=None if storage_options is None else dict(storage_options)
+        )
+        schema = frame.collect_schema()
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise InvalidInputError(
+            f"{argument}: {paths[0]!r} cannot be read as Parquet: {str(error).splitlines()[0]}.",
+            hint="Pass the path or url of Parquet files, or the values themselves.",
+            argument=argument,
+        ) from error
+    is_remote = any("://" in path and not path.startswith("file://") for path in paths)
+    return Source(schema, frame, is_remote=is_remote)
+
+
+def _opened(paths: list[str], open_file: OpenFile) -> Source:
+    import pyarrow.parquet as pq
+
+    def batches(columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+        for path in paths:
+            with open_file(path) as file, pq.ParquetFile(file, pre_buffer=False) as parquet:
+                for batch in parquet.iter_batches(_PYTHON_CHUNK * 4, columns=list(columns)):
+                    yield _from_arrow(batch)
+
+    with open_file(paths[0]) as file, pq.ParquetFile(file) as parquet:
+        schema = _from_arrow(parquet.schema_arrow.empty_table()).schema
+    return Source(schema, batches=batches, is_remote=True)
+
+
+# -- Arrow ------------------------------------------------------------------------------------------------
+
+
+def _from_arrow(data: pa.Table | pa.RecordBatch) -> pl.DataFrame:
+    frame = pl.from_arrow(data)
+    assert isinstance(frame, pl.DataFrame)  # noqa: S101 -- from_arrow of a table: for the type checker
+    return frame
+
+
+def _arrow(data: Any, name: str, argument: str) -> Source | None:
+    if isinstance(data, (pa.Table, pa.RecordBatch)):
+        return _memory(_from_arrow(data))
+    if isinstance(data, (pa.Array, pa.ChunkedArray)):
+        return _memory(_arrow_column(data, name), is_bare=True)
+    if isinstance(data, pa.RecordBatchReader):
+        return _reader(data, name)
+    if type(data).__module__.startswith("pyarrow") and hasattr(data, "scanner"):
+        return _dataset(data)
+    if _is_pandas(data) or not _is_class_with(data, "__arrow_c_stream__", "__arrow_c_array__"):
+        return None
+    if not hasattr(data, "__arrow_c_stream__"):
+        try:
+            return _memory(_from_arrow(pa.record_batch(data)))
+        except (pa.ArrowInvalid, TypeError, ValueError):
+            return _memory(_arrow_column(pa.array(data), name), is_bare=True)
+    try:
+        return _reader(pa.RecordBatchReader.from_stream(data), name)
+    except (pa.ArrowInvalid, TypeError, ValueError):
+        # Not a stream of rows but of one column's values.
+        try:
+            return _memory(_arrow_column(pa.chunked_array(data), name), is_bare=True)
+        except (pa.ArrowException, TypeError, ValueError) as error:
+            raise InvalidInputError(
+                f"{argument}: the Arrow stream of {_type_name(data)} cannot be read: {error}.",
+                argument=argument,
+            ) from error
+
+
+def _is_class_with(data: Any, *methods: str) -> bool:
+    return not isinstance(data, type) and any(hasattr(type(data), method) for method in methods)
+
+
+def _arrow_column(data: Any, name: str) -> pl.DataFrame:
+    return _from_arrow(pa.table({name: data}))
+
+
+def _reader(reader: pa.RecordBatchReader, name: str) -> Source:
+    schema = _from_arrow(reader.schema.empty_table()).schema
+    return _one_pass((_from_arrow(batch) for batch in reader), name, schema)
+
+
+def _dataset(dataset: Any) -> Source:
+    def batches(columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+        # Little read-ahead: Arrow's default of 16 batches in 4 files is what makes its memory grow.
+        for batch in dataset.to_batches(
+            columns=list(columns), batch_size=_PYTHON_CHUNK * 2, batch_readahead=2, fragment_readahead=1
+        ):
+            yield _from_arrow(batch)
+
+    return Source(_from_arrow(dataset.schema.empty_table()).schema, batches=batches)
+
+
+# -- pandas, numpy, torch ---------------------------------------------------------------------------------
+
+
+def _loaded(name: str) -> ModuleType | None:
+    return sys.modules.get(name)
+
+
+def _is_pandas(data: Any) -> bool:
+    return type(data).__module__.split(".")[0] == "pandas"
+
+
+def _foreign(data: Any, name: str, argument: str) -> Source | None:
+    if _is_pandas(data):
+        return _pandas(data, name, argument)
+    if hasattr(data, "detach") and hasattr(data, "cpu") and hasattr(data, "dtype"):
+        return _foreign(_tensor(data), name, argument)
+    numpy = _loaded("numpy")
+    if numpy is None:
+        return None
+    if isinstance(data, numpy.ndarray):
+        return _numpy(data, name, argument)
+    if hasattr(type(data), "__array__") and hasattr(data, "shape"):
+        return _numpy(numpy.asarray(data), name, argument)
+    return None
+
+
+def _tensor(tensor: Any) -> Any:
+    """Return a torch tensor as a numpy array; only the half-width floats change type, integers never."""
+    tensor = tensor.detach().cpu()
+    if str(tensor.dtype) in {"torch.bfloat16", "torch.float16"}:
+        tensor = tensor.float()
+    return tensor.numpy()
+
+
+def _pandas(data: Any, name: str, argument: str) -> Source:
+    if not hasattr(data, "columns"):
+        column = str(getattr(data, "name", None) or name)
+        return _memory(_pandas_column(data, column, argument).to_frame(), is_bare=True)
+    columns = {str(key): _pandas_column(data[key], str(key), argument) for key in data.columns}
+    return _memory(pl.DataFrame(list(columns.values())))
+
+
+def _pandas_column(series: Any, name: str, argument: str) -> pl.Series:
+    """Return a pandas Series or Index as a Polars one; a float NaN stays NaN, so that it is counted so."""
+    numpy = _loaded("numpy")
+    dtype = series.dtype
+    if numpy is not None and isinstance(dtype, numpy.dtype) and dtype.kind in "fiub":
+        return _numpy_column(series.to_numpy(), name, argument)
+    try:
+        return _arrow_column(_plain(pa.array(series, from_pandas=True)), name).to_series()
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        if str(dtype) == "object":
+            raise _mixed(name, list(series)) from error
+        raise InvalidInputError(
+            f"{argument}: column {name!r} of type {dtype} cannot be read: {error}.",
+            hint="Convert the column to numbers, booleans or strings.",
+            argument=argument,
+            column=name,
+        ) from error
+
+
+def _plain(array: Any) -> Any:
+    return array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
+
+
+def _numpy(array: Any, name: str, argument: str) -> Source:
+    if array.ndim == 1:
+        return _memory(_numpy_column(array, name, argument).to_frame(), is_bare=True)
+    if array.ndim == 2 and array.shape[1] == 1:
+        return _memory(_numpy_column(array[:, 0], name, argument).to_frame(), is_bare=True)
+    if array.ndim == 2 and array.shape[1] > 1:
+        columns = [_numpy_column(array[:, i], str(i), argument) for i in range(array.shape[1])]
+        return _memory(pl.DataFrame(columns), is_bare=True, is_matrix=True)
+    raise InvalidInputError(
+        f"{argument} has the shape {tuple(array.shape)}.",
+        hint="Pass one dimension (a value a row) or two (rows x classes).",
+        argument=argument,
+    )
+
+
+def _numpy_column(array: Any, name: str, argument: str) -> pl.Series:
+    numpy = _loaded("numpy")
+    kind = array.dtype.kind
+    if kind in "cVmM":
+        raise InvalidInputError(
+            f"{argument}: an array of {array.dtype} holds no predictions.",
+            hint="Pass numbers, booleans or strings.",
+            argument=argument,
+        )
+    if kind in "OUS" or numpy is None:
+        return _values(name, array.tolist())
+    mask = getattr(array, "mask", None)
+    plain = array.data if mask is not None else array
+    if array.dtype.itemsize > 8:
+        plain = plain.astype("float64")
+    elif array.dtype == "float16":
+        plain = plain.astype("float32")
+    plain = numpy.ascontiguousarray(plain, dtype=plain.dtype.newbyteorder("="))
+    series = pl.Series(name, plain)
+    if mask is None or mask is False or not numpy.any(mask):
+        return series
+    hidden = pl.Series(numpy.broadcast_to(mask, plain.shape).copy())
+    return pl.select(pl.when(hidden).then(None).otherwise(series).alias(name)).to_series()
+
+
+# -- plain Python -----------------------------------------------------------------------------------------
+
+
+def _python_rows(rows: list[Any], name: str, argument: str) -> Source:
+    first = next((row for row in rows if row is not None), None)
+    if isinstance(first, Mapping):
+        keys = list(dict.fromkeys(str(key) for row in rows for key in row))
+        return _memory(pl.DataFrame([_values(key, [row.get(key) for row in rows]) for key in keys]))
+    if isinstance(first, (list, tuple)) or len(getattr(first, "shape", ())) == 1:
+        table = [list(row) for row in rows]
+        widths = {len(row) for row in table}
+        if len(widths) != 1:
+            raise InvalidInputError(
+                f"{argument}: the rows have different lengths ({', '.join(map(str, sorted(widths)))}).",
+                hint="Pass one score for each class in every row.",
+                argument=argument,
+            )
+        columns = [_values(str(i), [row[i] for row in table]) for i in range(widths.pop())]
+        if len(columns) == 1:
+            return _memory(columns[0].alias(name).to_frame(), is_bare=True)
+        return _memory(pl.DataFrame(columns), is_bare=True, is_matrix=True)
+    return _memory(_values(name, rows).to_frame(), is_bare=True)
+
+
+def _values(name: str, values: Sequence[Any]) -> pl.Series:
+    """Return Python values as a Series of one type: booleans, integers, floats or strings."""
+    plain = [
+        value.item() if hasattr(value, "item") and getattr(value, "shape", None) == () else value
+        for value in values
+    ]
+    kinds = {type(value) for value in plain if value is not None}
+    if not kinds:
+        return pl.Series(name, plain, dtype=pl.Null)
+    if kinds == {bool}:
+        return pl.Series(name, plain, dtype=pl.Boolean)
+    if bool not in kinds and all(issubclass(kind, (int, float)) for kind in kinds):
+        if kinds == {int}:
+            try:
+                return pl.Series(name, plain, dtype=pl.Int64)
+            except (OverflowError, TypeError) as error:
+                raise InvalidInputError(
+                    f"Column {name!r} holds an integer that does not fit 64 bits.",
+                    hint="Pass such ids as strings.",
+                    column=name,
+                ) from error
+        return pl.Series(name, [None if value is None else float(value) for value in plain], dtype=pl.Float64)
+    if all(issubclass(kind, str) for kind in kinds):
+        return pl.Series(name, [None if value is None else str(value) for value in plain], dtype=pl.String)
+    if str in kinds and kinds <= {str, float} and not _has_number(plain):
+        # pandas writes a missing string as NaN.
+        return pl.Series(name, [None if isinstance(value, float) else value for value in plain])
+    if len(kinds) == 1:
+        series = pl.Series(name, plain, strict=False)
+        if series.dtype != pl.Object:
+            return series
+    raise _mixed(name, plain)
+
+
+def _has_number(values: Sequence[Any]) -> bool:
+    return any(isinstance(value, float) and value == value for value in values)
+
+
+def _frames(items: Iterator[Any], name: str, argument: str) -> Iterator[pl.DataFrame]:
+    """Give the items of a generator as frames: batches of any kind, or single values in chunks."""
+    values: list[Any] = []
+    for item in items:
+        if item is None or isinstance(item, (bool, int, float, str)) or getattr(item, "shape", None) == ():
+            values.append(item)
+            if len(values) == _PYTHON_CHUNK:
+                yield _values(name, values).to_frame()
+                values = []
+            continue
+        source = adapt(item, name=name, argument=argument)
+        if source.frame is not None:
+            yield source.frame.collect()
+        elif source.batches is not None:
+            yield from source.batches(source.schema.names())
+    if values:
+        yield _values(name, values).to_frame()
+
+
+def _one_pass(frames: Iterator[pl.DataFrame], name: str, schema: pl.Schema | None = None) -> Source:
+    first = next(frames, None)
+    if first is None:
+        first = pl.DataFrame(schema={name: pl.Null} if schema is None else schema)
+    for column in first:
+        if column.dtype == pl.Object:
+            raise _mixed(column.name, column.to_list())
+    is_bare = schema is None and first.columns == [name]
+    return Source(first.schema, batches=_Once(first, frames), is_bare=is_bare)
+
+
+def _same_schema(batch: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
+    """Return the batch with the first batch's types; a null column takes the other's type."""
+    if batch.schema == schema:
+        return batch
+    missing = [name for name in schema.names() if name not in batch.schema]
+    if missing:
+        raise InvalidInputError(
+            f"A later batch of predictions lacks the column {missing[0]!r}.",
+            hint="Give every batch the columns of the first.",
+            argument="predictions",
+            column=missing[0],
+        )
+    try:
+        return batch.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
+    except pl.exceptions.PolarsError as error:
+        raise InvalidInputError(
+            f"A later batch of predictions has other types than the first: {dict(batch.schema)} after "
+            f"{dict(schema)}.",
+            hint="Give every batch the columns and types of the first.",
+            argument="predictions",
+        ) from error
+
+
+def _frame_of(columns: Mapping[str, pl.Series], argument: str) -> pl.DataFrame:
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{name!r} has {length:,}" for name, length in lengths.items())
+        raise InvalidInputError(
+            f"{argument}: the columns have different lengths: {told}.",
+            hint="Pass one value a row in every column.",
+            argument=argument,
+        )
+    return pl.DataFrame(list(columns.values()))
+
+
+def _mixed(name: str, values: Iterable[Any]) -> InvalidInputError:
+    examples: dict[str, Any] = {}
+    for value in values:
+        if value is not None:
+            examples.setdefault(type(value).__name__, value)
+    told = ", ".join(f"{kind} ({value!r})" for kind, value in list(examples.items())[:4])
+    return InvalidInputError(
+        f"Column {name!r} mixes values of several types or of a type that is no prediction: {told}.",
+        hint="Convert the column to one type first: all numbers, all booleans or all strings.",
+        column=name,
+        types=tuple(examples),
+    )
+
+
+def _type_name(value: Any) -> str:
+    kind = type(value)
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"

@@ -1,0 +1,375 @@
+"""States in long form: one frame for the rows and one for each list column, joined by ``gid``.
+
+Building, merging, rolling up and finalising all work on it; the nested Arrow table is for storage only.
+Merging is a ``group_by`` with sums everywhere, but for two things: a cell is a *tie* only where every part
+that has it saw the same single value, and means and squared deviations merge by Chan's formula.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import polars as pl
+import pyarrow as pa
+
+from metrics_lake.errors import InvalidInputError, UnsupportedFormatError
+from metrics_lake.predictions._text import near, quoted
+from metrics_lake.predictions.cells import coarsen
+from metrics_lake.predictions.schema import LISTS, STATE_SCHEMA, STATE_VERSION
+from metrics_lake.resources import tags_from_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+__all__ = ["EXCLUDED", "GROUP", "HEAD", "SCHEMAS", "Long", "merge_params", "weight_sum"]
+
+EXCLUDED: Final = ("null", "nan", "inf", "range", "truth_null", "truth_nan", "truth_inf")
+
+HEAD: Final[dict[str, Any]] = {
+    "gid": pl.Int64,
+    "resource": pl.String,
+    "column": pl.String,
+    "task": pl.String,
+    "state": pl.String,
+    "res": pl.Int64,
+    "segment_key": pl.String,
+    "window_start": pl.Datetime("us", "UTC"),
+    "window_end": pl.Datetime("us", "UTC"),
+    "part_id": pl.String,
+    "n": pl.Int64,
+    "sum_w": pl.Float64,
+    **dict.fromkeys(EXCLUDED, pl.Int64),
+    "params": pl.String,
+    "created": pl.Datetime("us", "UTC"),
+    "writer": pl.String,
+}
+
+SCHEMAS: Final[dict[str, dict[str, Any]]] = {
+    "cells": {"gid": pl.Int64, "cell": pl.Int64, "y": pl.Int8, "n": pl.Int64, "sum_w": pl.Float64},
+    "calib": {
+        "gid": pl.Int64, "bin": pl.Int16, "yhat": pl.Int16, "y": pl.Int8, "n": pl.Int64, "sum_w": pl.Float64,
+        "sum_s": pl.Float64, "sum_se": pl.Float64, "sum_ll": pl.Float64, "sum_ll2": pl.Float64,
+    },
+    "ties": {"gid": pl.Int64, "cell": pl.Int64, "value": pl.Float64},
+    "moments": {
+        "gid": pl.Int64, "of": pl.String, "n": pl.Int64, "sum_w": pl.Float64, "sum": pl.Float64,
+        "mean": pl.Float64, "m2": pl.Float64, "low": pl.Float64, "high": pl.Float64,
+    },
+    "confusion": {
+        "gid": pl.Int64, "truth": pl.String, "pred": pl.String, "n": pl.Int64, "sum_w": pl.Float64,
+    },
+}  # fmt: skip
+"""The long tables. In ``ties`` every cell of ``cells`` has a row; its value is NULL where rows differ."""
+
+_KEYS: Final = {
+    "cells": ["cell", "y"],
+    "calib": ["bin", "yhat", "y"],
+    "ties": ["cell"],
+    "moments": ["of"],
+    "confusion": ["truth", "pred"],
+}
+
+GROUP: Final = ("resource", "column", "state", "segment_key", "window_start", "window_end")
+"""What two rows must share to be merged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Long:
+    """States in long form; ``head`` has a row for each ``gid``."""
+
+    head: pl.DataFrame
+    cells: pl.DataFrame
+    calib: pl.DataFrame
+    ties: pl.DataFrame
+    moments: pl.DataFrame
+    confusion: pl.DataFrame
+
+    @classmethod
+    def build(cls, head: pl.DataFrame, **tables: pl.DataFrame) -> Long:
+        """Return states from frames that may lack columns; a table that is not named is empty."""
+        made = {name: _shaped(tables[name], SCHEMAS[name]) for name in tables}
+        for name in LISTS:
+            made.setdefault(name, pl.DataFrame(schema=SCHEMAS[name]))
+        return cls(head=_shaped(head, HEAD), **made)
+
+    @classmethod
+    def concat(cls, states: Iterable[Long]) -> Long:
+        """Return all states side by side, with new ``gid``."""
+        offset, moved = 0, []
+        for state in states:
+            moved.append(state._moved(offset))
+            offset += state.head.height
+        if not moved:
+            return cls.build(pl.DataFrame(schema=HEAD))
+        return cls(*(pl.concat([getattr(state, name) for state in moved]) for name in ("head", *LISTS)))
+
+    def _moved(self, offset: int) -> Long:
+        """Return the states with the ids ``offset``, ``offset + 1``, … in the order of ``head``."""
+        ids = self.head.select(gid="gid").with_row_index("to", offset).cast({"to": pl.Int64})
+        return replace(self, **{name: _renumbered(getattr(self, name), ids) for name in ("head", *LISTS)})
+
+    def filter(self, predicate: pl.Expr) -> Long:
+        """Return the states whose ``head`` fulfils the predicate."""
+        head = self.head.filter(predicate)
+        kept = head.select("gid")
+        return replace(
+            self, head=head, **{name: getattr(self, name).join(kept, on="gid", how="semi") for name in LISTS}
+        )
+
+    def with_head(self, *columns: pl.Expr) -> Long:
+        """Return the states with columns of ``head`` replaced."""
+        return replace(self, head=_shaped(self.head.with_columns(*columns), HEAD))
+
+    # -- merging ------------------------------------------------------------------------------------------
+
+    def merged(self, fold: Callable[[Sequence[Mapping[str, Any]]], dict[str, Any]] | None = None) -> Long:
+        """Return one state for each distinct :data:`GROUP`.
+
+        Args:
+            fold: Merges the params of the rows of a group; default :func:`merge_params`.
+
+        Raises:
+            InvalidInputError: Two states describe different things (other labels, thresholds, tasks) or
+                contain the same part.
+        """
+        fold = merge_params if fold is None else fold
+        groups = self.head.select(GROUP).unique(maintain_order=True).sort(GROUP, nulls_last=False)
+        groups = groups.with_row_index("to").cast({"to": pl.Int64})
+        head = self.head.join(groups, on=list(GROUP), how="left", nulls_equal=True)
+        if groups.height == head.height:
+            return self
+        ids = head.select("gid", "to")
+        drop = head.select(
+            "gid", drop=pl.col("res") - pl.col("res").min().over("to")
+        )  # bits by which a state is finer than its group
+        new_head = head.group_by("to", maintain_order=True).agg(
+            pl.col(GROUP).first(),
+            # A part of whole numbers only is "unknown" where another part has shown fractions.
+            pl.col("task").filter(pl.col("task") != "unknown").unique().alias("tasks"),
+            pl.col("res").min(),
+            pl.when(pl.len() == 1).then(pl.col("part_id").first()).alias("part_id"),
+            pl.col("n").sum(),
+            weight_sum(pl.col("n") - pl.sum_horizontal(EXCLUDED[:4])),
+            pl.col(EXCLUDED[:4]).sum(),
+            *_truth_counts(),
+            pl.struct("params", "part_id").alias("sources"),
+            pl.col("created").max(),
+            pl.when(pl.col("writer").n_unique() == 1).then(pl.col("writer").first()).alias("writer"),
+        )
+        params, tasks = [], []
+        for row in new_head.select("column", "tasks", "sources").iter_rows(named=True):
+            if len(row["tasks"]) > 1:
+                raise InvalidInputError(
+                    f"States of column {row['column']!r} have different tasks: {quoted(row['tasks'])}.",
+                    hint="Merge states of one task, or pass the same task= for every part.",
+                )
+            tasks.append(row["tasks"][0] if row["tasks"] else "unknown")
+            params.append(json.dumps(fold(_loaded(row["sources"])), sort_keys=True))
+        new_head = new_head.with_columns(
+            pl.Series("task", tasks, dtype=pl.String), pl.Series("params", params, dtype=pl.String)
+        ).rename({"to": "gid"})
+        return Long.build(
+            new_head,
+            cells=_summed(_coarse(_renumbered(self.cells, ids, keep=True), drop), "cells"),
+            calib=_summed(_renumbered(self.calib, ids), "calib"),
+            ties=_tied(_coarse(_renumbered(self.ties, ids, keep=True), drop)),
+            moments=_chan(_renumbered(self.moments, ids)),
+            confusion=_summed(_renumbered(self.confusion, ids), "confusion"),
+        )
+
+    # -- Arrow --------------------------------------------------------------------------------------------
+
+    def to_arrow(self) -> pa.Table:
+        """Return the states as a table of :data:`STATE_SCHEMA`, sorted by :data:`GROUP`."""
+        frame = self.head.sort("resource", "column", "state", "segment_key", "window_start", "part_id")
+        for name in LISTS:
+            table: pl.DataFrame = getattr(self, name)
+            if name == "ties":
+                table = table.filter(pl.col("value").is_not_null())
+            fields = [column for column in table.columns if column != "gid"]
+            nested = (
+                table.sort("gid", *_KEYS[name], nulls_last=False)
+                .group_by("gid", maintain_order=True)
+                .agg(pl.struct(fields).alias(name))
+            )
+            frame = frame.join(nested, on="gid", how="left", maintain_order="left").with_columns(
+                pl.col(name).fill_null(pl.lit([], dtype=nested.schema[name]))
+            )
+        frame = frame.with_columns(
+            pl.struct(EXCLUDED).alias("excluded"), pl.lit(STATE_VERSION, dtype=pl.Int64).alias("version")
+        )
+        keys = frame["segment_key"].to_list()
+        segments = pa.array(
+            [list(tags_from_key(key).items()) for key in keys], STATE_SCHEMA.field("segment").type
+        )
+        plain = frame.to_arrow()
+        arrays = [
+            segments if field.name == "segment" else plain.column(field.name).cast(field.type)
+            for field in STATE_SCHEMA
+        ]
+        return pa.Table.from_arrays(arrays, schema=STATE_SCHEMA)
+
+    @classmethod
+    def from_arrow(cls, *tables: pa.Table) -> Long:
+        """Return the states of tables that have the columns of :data:`STATE_SCHEMA`; others are ignored.
+
+        Raises:
+            InvalidInputError: A table lacks a column.
+            UnsupportedFormatError: A state was written by a newer version.
+        """
+        return cls.concat(cls._from_one(table) for table in tables)
+
+    @classmethod
+    def _from_one(cls, table: pa.Table) -> Long:
+        missing = [
+            name for name in STATE_SCHEMA.names if name not in table.column_names and name != "segment"
+        ]
+        if missing:
+            raise InvalidInputError(
+                f"The table is no prediction state: it lacks the column {missing[0]!r}."
+                f"{near(missing[0], table.column_names)}",
+                hint="Pass what prediction_state() or merge_states() returned.",
+                argument="state",
+            )
+        frame = pl.from_arrow(table.select([name for name in STATE_SCHEMA.names if name != "segment"]))
+        assert isinstance(frame, pl.DataFrame)  # noqa: S101 -- from_arrow of a table: for the type checker
+        newest = frame["version"].max()
+        if isinstance(newest, int) and newest > STATE_VERSION:
+            raise UnsupportedFormatError(
+                f"A prediction state has version {newest}; this package reads up to {STATE_VERSION}.",
+                hint="Upgrade metrics-lake.",
+            )
+        frame = frame.with_row_index("gid").cast({"gid": pl.Int64}).unnest("excluded")
+        parts = {}
+        for name in LISTS:
+            fields = frame.select("gid", name).explode(name).filter(pl.col(name).is_not_null())
+            parts[name] = _shaped(fields.unnest(name), SCHEMAS[name])
+        cells = parts["cells"].select("gid", "cell").unique()
+        parts["ties"] = cells.join(parts["ties"], on=["gid", "cell"], how="left")
+        return cls.build(frame, **parts)
+
+
+def _truth_counts() -> list[pl.Expr]:
+    """Return the sums of the rows without a usable truth: NULL where no part has a truth at all."""
+    usable = pl.col("n") - pl.sum_horizontal(EXCLUDED[:4])
+    has_truth = pl.col("truth_null").is_not_null()
+    filled = [
+        pl.coalesce(name, usable if name == "truth_null" else pl.lit(0, dtype=pl.Int64)).sum()
+        for name in EXCLUDED[4:]
+    ]
+    return [
+        pl.when(has_truth.any()).then(total).alias(name)
+        for name, total in zip(EXCLUDED[4:], filled, strict=True)
+    ]
+
+
+def weight_sum(rows: pl.Expr) -> pl.Expr:
+    """Return the sum of ``sum_w`` of a group: NULL where no row is weighted, else unweighted rows count 1."""
+    return (
+        pl.when(pl.col("sum_w").is_not_null().any())
+        .then(pl.coalesce(pl.col("sum_w"), rows.cast(pl.Float64)).sum())
+        .alias("sum_w")
+    )
+
+
+def merge_params(sources: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the params of a merged state.
+
+    Labels that the data showed are united; everything that was declared must agree; exact values do not
+    merge and are dropped.
+    """
+    merged: dict[str, Any] = {}
+    parts: list[str] = []
+    for source in sources:
+        own = dict(source["params"])
+        own.pop("exact", None)
+        contained = [*own.pop("parts", []), *([source["part_id"]] if source["part_id"] is not None else [])]
+        twice = sorted(set(contained) & set(parts))
+        if twice:
+            raise InvalidInputError(
+                f"The part {twice[0]!r} is in two of the states.",
+                hint="Merge the parts' own states once, not a merged state with one of its parts.",
+                part=twice[0],
+            )
+        parts += contained
+        for name, value in own.items():
+            if name not in merged:
+                merged[name] = value
+            elif name == "seen_labels":
+                merged[name] = sorted({*merged[name], *value})
+            elif merged[name] != value:
+                raise InvalidInputError(
+                    f"The states cannot be merged: {name} is {merged[name]!r} in one, {value!r} in another.",
+                    hint="Build all parts with the same task options.",
+                    parameter=name,
+                )
+    if parts:
+        merged["parts"] = sorted(parts)
+    return merged
+
+
+def _loaded(sources: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{"params": json.loads(source["params"]), "part_id": source["part_id"]} for source in sources]
+
+
+def _shaped(frame: pl.DataFrame, schema: Mapping[str, Any]) -> pl.DataFrame:
+    """Return the frame with exactly these columns and types; what it lacks is NULL."""
+    return frame.select(
+        pl.col(name).cast(dtype) if name in frame.columns else pl.lit(None, dtype=dtype).alias(name)
+        for name, dtype in schema.items()
+    )
+
+
+def _renumbered(frame: pl.DataFrame, ids: pl.DataFrame, *, keep: bool = False) -> pl.DataFrame:
+    """Return the frame with ``gid`` replaced by ``ids``' ``to``; the old one kept as ``old`` on request."""
+    joined = frame.join(ids, on="gid", how="inner", maintain_order="left")
+    joined = joined.rename({"gid": "old"}).rename({"to": "gid"})
+    columns = [*frame.columns, "old"] if keep else frame.columns
+    return joined.select(columns)
+
+
+def _coarse(frame: pl.DataFrame, drop: pl.DataFrame) -> pl.DataFrame:
+    return (
+        frame.join(drop.rename({"gid": "old"}), on="old", how="left")
+        .with_columns(cell=coarsen(pl.col("cell"), pl.col("drop")))
+        .drop("drop", "old")
+    )
+
+
+def _summed(frame: pl.DataFrame, name: str) -> pl.DataFrame:
+    sums = [column for column in SCHEMAS[name] if column.startswith("sum_") and column != "sum_w"]
+    return frame.group_by("gid", *_KEYS[name]).agg(
+        pl.col("n").sum(), weight_sum(pl.col("n")), pl.col(sums).sum()
+    )
+
+
+def _tied(frame: pl.DataFrame) -> pl.DataFrame:
+    value = pl.col("value")
+    return frame.group_by("gid", "cell").agg(
+        pl.when(value.null_count() == 0, value.min() == value.max()).then(value.first()).alias("value")
+    )
+
+
+def _chan(frame: pl.DataFrame) -> pl.DataFrame:
+    """Merge (n, mean, M2) by Chan, Golub and LeVeque (1979); sums and ranges as they are."""
+    weight = pl.coalesce("sum_w", pl.col("n").cast(pl.Float64))
+    of = ["gid", "of"]
+    mean = pl.col("mean")
+    # From differences to one of the means: a plain weighted mean loses digits where the means are large.
+    pivot = mean.drop_nulls().first().over(of)
+    total = weight.filter(mean.is_not_null()).sum().over(of)
+    frame = frame.with_columns(common=pivot + (weight * (mean - pivot)).sum().over(of) / total)
+    deviation = pl.col("mean") - pl.col("common")
+    present = pl.col("mean").is_not_null().any()
+    summed = pl.col("sum").is_not_null().any()
+    return frame.group_by(of).agg(
+        pl.col("n").sum(),
+        weight_sum(pl.col("n")),
+        pl.when(summed).then(pl.col("sum").sum()).alias("sum"),
+        pl.when(present).then(pl.col("common").first()).alias("mean"),
+        pl.when(present).then((pl.col("m2") + weight * deviation * deviation).sum()).alias("m2"),
+        pl.col("low").min(),
+        pl.col("high").max(),
+    )

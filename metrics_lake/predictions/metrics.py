@@ -1,0 +1,124 @@
+"""What a call that computes prediction metrics returns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import polars as pl
+import pyarrow as pa
+
+from metrics_lake.predictions._text import near
+from metrics_lake.predictions.families.labels import label_value
+
+__all__ = ["PER_LABEL_DICTS", "PredictionMetrics", "label_kind_of"]
+
+PER_LABEL_DICTS: Final = ("class_distribution", "class_counts")
+"""Metrics whose value is one dict of all classes, not a value for each class."""
+
+
+class PredictionMetrics(Mapping[str, Any]):
+    """The metrics of all rows, by name: a mapping.
+
+    Values are floats or ints; a metric that has no value (one class only, …) is None, and ``reason(name)``
+    says why. ``class_distribution`` is a dict whose keys are the classes in their own type. Segments,
+    windows and per-class values are in :meth:`to_frame`.
+
+    Args:
+        table: The numbers, of :data:`~metrics_lake.predictions.schema.FINAL_SCHEMA`.
+        state: The state that they were computed from.
+    """
+
+    __slots__ = ("_reasons", "_values", "state", "table")
+
+    def __init__(self, table: pa.Table, state: pa.Table) -> None:
+        self.table = table
+        self.state = state
+        kind = label_kind_of(state)
+        rows = table.select(["window_start", "segment", "metric", "label", "value", "reason"]).to_pylist()
+        total = [row for row in rows if not row["segment"] and row["window_start"] is None]
+        self._values: dict[str, Any] = {}
+        self._reasons: dict[str, str] = {}
+        for row in total:
+            name, value = row["metric"], row["value"]
+            if name in PER_LABEL_DICTS:
+                plain = int(value) if name == "class_counts" else value
+                self._values.setdefault(name, {})[label_value(row["label"], kind)] = plain
+            elif row["label"] is None:
+                self._values[name] = int(value) if value is not None and is_count(name) else value
+                if row["reason"] is not None:
+                    self._reasons[name] = row["reason"]
+
+    @property
+    def task(self) -> str:
+        """``binary``, ``multiclass``, ``regression``, or ``unknown`` for whole numbers without a truth."""
+        tasks = [task for task in self.state.column("task").to_pylist() if task is not None]
+        return str(tasks[0]) if tasks else "unknown"
+
+    @property
+    def n(self) -> int:
+        """How many predictions there are, unusable ones included."""
+        return int(self._values.get("num_predictions", 0))
+
+    @property
+    def excluded(self) -> dict[str, int]:
+        """How many predictions could not be used, by reason: ``null nan inf out_of_range``."""
+        return {
+            name: int(self._values.get(f"num_{name}", 0)) for name in ("null", "nan", "inf", "out_of_range")
+        }
+
+    def reason(self, name: str) -> str | None:
+        """Return why a metric has no value, or None where it has one."""
+        return self._reasons.get(name)
+
+    def to_frame(self) -> pl.DataFrame:
+        """Return all numbers with their windows, segments, labels, error bounds and intervals.
+
+        The columns are those of :data:`~metrics_lake.predictions.schema.FINAL_SCHEMA`; ``segment`` is a list
+        of key and value. ``table`` is the same as Arrow.
+        """
+        position = self.table.column_names.index("segment")
+        segment = self.table.column("segment").cast(
+            pa.list_(pa.struct([("key", pa.string()), ("value", pa.string())]))
+        )
+        frame = pl.from_arrow(self.table.set_column(position, "segment", segment))
+        assert isinstance(frame, pl.DataFrame)  # noqa: S101 -- from_arrow of a table: for the type checker
+        return frame
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._values:
+            raise KeyError(f"{name!r} is not among the metrics.{near(name, self._values)}")
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={_short(value)}" for name, value in self._values.items())
+        return f"PredictionMetrics(task={self.task!r}, {shown})"
+
+
+def is_count(name: str) -> bool:
+    """Return whether a metric is a number of rows or classes, that is an int."""
+    return name.startswith("num_")
+
+
+def label_kind_of(state: pa.Table) -> str:
+    """Return the type of the labels of a state: ``bool int float str``."""
+    for text in state.column("params").to_pylist():
+        kind = json.loads(str(text)).get("label_kind")
+        if kind is not None:
+            return str(kind)
+    return "int"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, dict) and len(value) > 4:
+        return f"<{len(value)} classes>"
+    return repr(value)

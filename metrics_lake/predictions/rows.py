@@ -1,0 +1,114 @@
+"""Rows of the table of numbers, and what every kind of state has to say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import polars as pl
+
+if TYPE_CHECKING:
+    from metrics_lake.predictions.long import Long
+
+__all__ = ["OUT", "always", "distribution", "out"]
+
+OUT: Final[dict[str, Any]] = {
+    "gid": pl.Int64,
+    "metric": pl.String,
+    "label": pl.String,
+    "value": pl.Float64,
+    "n": pl.Int64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "bound": pl.Float64,
+    "method": pl.String,
+    "reason": pl.String,
+}
+"""A finalised number of one state."""
+
+_EXCLUDED_NAMES: Final = {
+    "null": "num_null",
+    "nan": "num_nan",
+    "inf": "num_inf",
+    "range": "num_out_of_range",
+    "truth_nan": "num_truth_nan",
+    "truth_inf": "num_truth_inf",
+}
+
+MOST_CLASSES: Final = 1000
+
+
+def out(frame: pl.DataFrame, metric: str | pl.Expr, value: pl.Expr, **columns: Any) -> pl.DataFrame:
+    """Return rows of :data:`OUT` from a frame with a row for each number.
+
+    Args:
+        frame: Has ``gid``.
+        metric: The name, or an expression that gives it.
+        value: The number; NaN becomes NULL.
+        columns: ``n low high bound method reason label``: a column's name or expression, or for ``method``
+            and ``reason`` a plain text. ``bound`` is 0 by default, which says that the value is exact.
+    """
+    number = value.cast(pl.Float64)
+    number = pl.when(number.is_nan()).then(None).otherwise(number)
+    given: dict[str, Any] = {"bound": pl.lit(0.0), "n": None, **columns}
+    made: dict[str, pl.Expr] = {
+        "metric": pl.lit(metric) if isinstance(metric, str) else metric,
+        "value": number,
+    }
+    for name, column in given.items():
+        if name in {"method", "reason"} and isinstance(column, str):
+            made[name] = pl.lit(column)
+        elif isinstance(column, str):
+            made[name] = pl.col(column)
+        else:
+            made[name] = pl.lit(None) if column is None else column
+    made["bound"] = pl.when(number.is_not_null()).then(made["bound"])
+    if "reason" in made:
+        made["reason"] = pl.when(number.is_null()).then(made["reason"])
+    return frame.select(
+        (pl.col("gid") if name == "gid" else made.get(name, pl.lit(None)).alias(name)).cast(dtype)
+        for name, dtype in OUT.items()
+    )
+
+
+def always(state: Long) -> list[pl.DataFrame]:
+    """Return how many predictions there are and how many of them could not be used, for what reason."""
+    head = state.head
+    rows = [out(head, "num_predictions", pl.col("n"), n="n")]
+    reasons = [(code, name) for code, name in _EXCLUDED_NAMES.items() if not code.startswith("truth")]
+    rows += [out(head, name, pl.col(code), n="n") for code, name in reasons]
+    truth = head.filter(pl.col("truth_null").is_not_null())
+    usable = pl.col("n") - pl.sum_horizontal("null", "nan", "inf", "range")
+    labelled = usable - pl.sum_horizontal("truth_null", "truth_nan", "truth_inf")
+    rows += [
+        out(truth, name, pl.col(code), n="n").filter(pl.col("value") > 0)
+        for code, name in _EXCLUDED_NAMES.items()
+        if code.startswith("truth")
+    ]
+    rows.append(out(truth, "num_ground_truth_observations", labelled, n="n"))
+    rows.append(out(truth, "coverage", labelled / usable, n=usable, reason="no usable prediction"))
+    return rows
+
+
+def distribution(shares: pl.DataFrame) -> list[pl.DataFrame]:
+    """Return the class distribution, its entropy and its size, from ``gid pred n mass``.
+
+    Of more than 1,000 classes the most frequent stand (ties in the order of their text); the shares remain
+    those of all predictions.
+    """
+    total = pl.col("mass").sum().over("gid")
+    frame = shares.filter(pl.col("n") > 0).with_columns(
+        share=pl.col("mass") / total, size=pl.col("n").sum().over("gid")
+    )
+    rank = pl.struct(-pl.col("mass"), "pred").rank("ordinal").over("gid")
+    top = frame.filter(rank <= MOST_CLASSES).sort("gid", "pred")
+    entropy = frame.filter(pl.col("share") > 0).group_by("gid").agg(
+        entropy=-(pl.col("share") * pl.col("share").log()).sum() + 0.0,
+        classes=pl.len().cast(pl.Int64),
+        n=pl.col("n").sum(),
+    )  # fmt: skip
+    return [
+        out(top, "class_distribution", pl.col("share"), label="pred", n="size"),
+        out(top, "class_counts", pl.col("n"), label="pred", n="size"),
+        out(entropy, "entropy", pl.col("entropy"), n="n", method="nats, of class_distribution"),
+        out(entropy, "num_classes", pl.col("classes"), n="n"),
+    ]

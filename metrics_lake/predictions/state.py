@@ -1,0 +1,169 @@
+"""``prediction_state`` and ``merge_states``: data to states, and states to states."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import polars as pl
+
+from metrics_lake.predictions.families import labels, numbers
+from metrics_lake.predictions.inputs import Source, rebatch
+from metrics_lake.predictions.long import Long
+from metrics_lake.predictions.roles import Roles, infer_task, resolve
+from metrics_lake.predictions.tasks import Binary, Multiclass, Task, as_task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    import pyarrow as pa
+
+__all__ = ["build_state", "merge_long", "merge_states", "prediction_state"]
+
+_HELD_STATES: Final = 8
+_PILOT_ROWS: Final = 1001
+
+
+def prediction_state(
+    data: Any,
+    *,
+    prediction: str | None = None,
+    truth: Any = None,
+    score: Any = None,
+    task: Task | str | None = None,
+    by: Any = None,
+    time: Any = None,
+    every: Any = None,
+    weight: Any = None,
+    key: Any = None,
+    exact: bool = False,
+    part: str | None = None,
+    resource: str = "",
+    storage_options: Mapping[str, Any] | None = None,
+    open_file: Callable[[str], Any] | None = None,
+) -> pa.Table:
+    """Return the mergeable state of predictions, from which every metric is computed later.
+
+    One streaming pass for labels and for binary scores, two for numbers with a truth, one more for each
+    class of a multiclass score. Readers and generators are folded batch by batch.
+
+    Args:
+        data: Anything that :func:`~metrics_lake.predictions.inputs.adapt` takes.
+        prediction: The column of predicted labels or numbers. Default: the only column that no other
+            argument names, else the one called ``prediction``; with ``score`` only the latter.
+        truth: The column of true labels or numbers (or the values); NULL where not known yet.
+        score: The column of scores in [0, 1], of several classes the list of their columns, or a mapping of
+            class to column, or the values.
+        task: ``"binary"``, ``"multiclass"``, ``"regression"``, a task object, or None to infer it from the
+            types and the content.
+        by: Segment columns: ``"country"``, ``["country", "device"]`` (each pair that occurs) or a list of
+            such lists. All rows together are always there.
+        time: The column of times, with ``every``. Times without a zone are taken for UTC.
+        every: The length of a window: ``"1h"``, ``"1d"``, ``"1w"``, ``"1mo"``.
+        weight: The column of weights (or the values): finite, not negative.
+        key: Columns that identify a row; they are only left out of the search for the prediction.
+        exact: Also compute what no merged state can give exactly (ROC AUC, average precision, quantiles) by
+            one sort. Exact values are lost when states are merged.
+        part: Names the part of a job: merging states twice replaces a part instead of counting it twice.
+        resource: The prediction job.
+        storage_options: For Parquet urls, handed to Polars.
+        open_file: For Parquet urls: returns a seekable binary file.
+
+    Returns:
+        A table of :data:`~metrics_lake.predictions.schema.STATE_SCHEMA`.
+
+    Raises:
+        InvalidInputError: An argument is wrong; the message says which and what to pass.
+        TaskAmbiguousError: Whole numbers with a truth could be classes or quantities.
+    """
+    chosen = as_task(task)
+    roles = resolve(
+        data, prediction=prediction, truth=truth, score=score, by=by, time=time, every=every, weight=weight,
+        key=key, task=chosen, storage_options=storage_options, open_file=open_file,
+    )  # fmt: skip
+    state = build_state(roles, infer_task(roles, chosen), exact=exact)
+    return state.with_head(
+        pl.lit(resource).alias("resource"), pl.lit(part, dtype=pl.String).alias("part_id")
+    ).to_arrow()
+
+
+def merge_states(*tables: pa.Table) -> pa.Table:
+    """Return one state for each job, column, segment and window.
+
+    A part (``part_id``) that several tables hold counts once: the rows with the newest ``created`` stand,
+    and of equals those of the last table. Rows without a part always add. The order of the tables does not
+    matter otherwise. States of different resolution are merged at the coarser one.
+
+    The same merge in plain SQL, here of the cells (DuckDB's dialect), and ROC AUC from it::
+
+        WITH cells AS (
+            SELECT unnest(cells, recursive := true)
+            FROM states WHERE state = 'scores' AND segment_key = ''
+        ), merged AS (
+            SELECT cell, sum(n) FILTER (y = 1) AS n1, sum(n) FILTER (y = 0) AS n0 FROM cells GROUP BY cell
+        ), ranked AS (
+            SELECT coalesce(n1, 0) AS n1, coalesce(n0, 0) AS n0,
+                   sum(coalesce(n0, 0)) OVER (ORDER BY cell) - coalesce(n0, 0) AS below FROM merged
+        )
+        SELECT sum(n1 * (below + n0 / 2)) / (sum(n1) * sum(n0)) AS roc_auc FROM ranked
+
+    Raises:
+        InvalidInputError: Two states describe different things: other tasks, labels or thresholds; or one
+            is already the merge of a part that another holds.
+    """
+    return merge_long(Long.from_arrow(*tables)).to_arrow()
+
+
+def merge_long(states: Long) -> Long:
+    """Return the merged states, each part counted once."""
+    same = ("resource", "part_id", "column", "state", "segment_key", "window_start")
+    has_part = pl.col("part_id").is_not_null()
+    if states.head.filter(has_part).select(pl.struct(same).is_duplicated().any()).item():
+        # The part as a whole is what its newest writing says: segments that are gone are gone.
+        stamp = pl.col("created").dt.epoch("us").fill_null(0)
+        states = states.filter(~has_part | (stamp == stamp.max().over("resource", "part_id")))
+        # Written at the same time (or at none): the last table's, whose ids are the greatest.
+        states = states.filter(~has_part | (pl.col("gid") == pl.col("gid").max().over(same)))
+    return states.merged()
+
+
+def build_state(roles: Roles, task: Task | None, *, exact: bool = False) -> Long:
+    """Return the states of data whose roles and task are known."""
+    source = roles.source
+    if source.frame is not None:
+        return _build(source.frame, roles, task, pilot=_pilot(source, roles))
+    assert source.batches is not None  # noqa: S101 -- a source has one or the other
+    return _fold(source.batches(roles.columns), roles, task)
+
+
+def _fold(batches: Iterator[pl.DataFrame], roles: Roles, task: Task | None) -> Long:
+    held: list[Long] = []
+    pilot = None
+    for batch in rebatch(batches):
+        if pilot is None:
+            pilot = _near(batch, roles)
+        held.append(_build(batch.lazy(), roles, task, pilot=pilot))
+        if len(held) == _HELD_STATES:
+            held = [Long.concat(held).merged()]
+    return Long.concat(held).merged()
+
+
+def _build(frame: pl.LazyFrame, roles: Roles, task: Task | None, *, pilot: float) -> Long:
+    if isinstance(task, (Binary, Multiclass)):
+        return labels.build(frame, roles, task)
+    return numbers.build(frame, roles, task="unknown" if task is None else task.name, pilot=pilot)
+
+
+def _pilot(source: Source, roles: Roles) -> float:
+    """Return a number near the data, where finding one costs no second run of a lazy plan."""
+    if source.frame is None or not source.is_local_memory:
+        return 0.0
+    return _near(source.frame.head(_PILOT_ROWS).collect(), roles)
+
+
+def _near(frame: pl.DataFrame, roles: Roles) -> float:
+    name = roles.truth or roles.prediction
+    if name is None or not roles.dtype(name).is_numeric():
+        return 0.0
+    values = frame[name].head(_PILOT_ROWS).cast(pl.Float64)
+    middle = values.filter(values.is_finite()).median()
+    return float(middle) if isinstance(middle, float) else 0.0
