@@ -17,7 +17,7 @@ from metrics_lake.commits.datafile import (
 from metrics_lake.commits.inbox import GAP_WAIT_SECONDS, Inbox, boot_seconds
 from metrics_lake.commits.intervals import Intervals
 from metrics_lake.commits.log import ANCHOR_SECONDS, TableLog
-from metrics_lake.commits.model import ColumnStats, DataFile, Gap, LiveFile, PendingRun, Snapshot
+from metrics_lake.commits.model import ColumnStats, DataFile, Gap, InboxFile, LiveFile, PendingRun, Snapshot
 from metrics_lake.commits.parquet import decode_rows, encode_rows, open_rows
 from metrics_lake.commits.snapshot import STEPS, take_snapshot
 from metrics_lake.commits.sorting import sort_rows
@@ -37,6 +37,7 @@ __all__ = [
     "DataFileBuilder",
     "Gap",
     "Inbox",
+    "InboxFile",
     "Intent",
     "Intervals",
     "LiveFile",

@@ -6,7 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from metrics_lake.commits.liveness import InboxFile, find_live
+from metrics_lake.commits.liveness import find_live
+from metrics_lake.commits.model import InboxFile
 from metrics_lake.layout import inbox_prefix, parse_inbox_key
 
 if TYPE_CHECKING:

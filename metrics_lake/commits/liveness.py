@@ -9,7 +9,6 @@ collected yet never give a row twice, whatever was listed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING
@@ -21,18 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from metrics_lake.commits.intervals import Intervals
-    from metrics_lake.layout import InboxName
+    from metrics_lake.commits.model import InboxFile
 
-__all__ = ["InboxFile", "find_live"]
-
-
-@dataclass(frozen=True, slots=True)
-class InboxFile:
-    """One object of a listing of the inbox, its name parsed."""
-
-    name: InboxName
-    size_bytes: int
-    modified: float
+__all__ = ["find_live"]
 
 
 def find_live(

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     import pyarrow as pa
 
     from metrics_lake.commits.intervals import Intervals
     from metrics_lake.layout import InboxName
 
-__all__ = ["ColumnStats", "DataFile", "Gap", "LiveFile", "LogView", "PendingRun", "Snapshot"]
+__all__ = ["ColumnStats", "DataFile", "Gap", "InboxFile", "LiveFile", "LogView", "PendingRun", "Snapshot"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,15 @@ class PendingRun:
 
 
 @dataclass(frozen=True, slots=True)
+class InboxFile:
+    """One object of a listing of the inbox, its name parsed."""
+
+    name: InboxName
+    size_bytes: int
+    modified: float
+
+
+@dataclass(frozen=True, slots=True)
 class LiveFile:
     """One inbox object of which some rows count.
 
@@ -139,7 +148,7 @@ class Snapshot:
         inbox: The inbox objects of which rows count, ascending by (writer, first, last).
         pending: Own rows that neither the table nor the inbox objects hold.
         gaps: Where rows of a writer are missing in front of published ones.
-        num_listed: The number of objects in the inbox, consumed ones included.
+        listed: Every object of the inbox, consumed ones included.
     """
 
     table: str
@@ -147,8 +156,14 @@ class Snapshot:
     inbox: tuple[LiveFile, ...]
     pending: tuple[PendingRun, ...]
     gaps: tuple[Gap, ...]
-    num_listed: int
+    listed: tuple[InboxFile, ...]
 
-    def keeps(self, run: Sequence[LiveFile]) -> int:
-        """Return the number of rows of these inbox objects that count."""
-        return sum(last - first + 1 for live in run for first, last in live.keep)
+    @property
+    def num_listed(self) -> int:
+        """The number of objects in the inbox, consumed ones included."""
+        return len(self.listed)
+
+    @property
+    def num_inbox_rows(self) -> int:
+        """The number of inbox rows that count."""
+        return sum(last - first + 1 for live in self.inbox for first, last in live.keep)

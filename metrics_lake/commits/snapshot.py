@@ -95,7 +95,7 @@ def take_snapshot(
         inbox=verdict.live,
         pending=_cut(reading.runs, verdict, reading.version),
         gaps=verdict.gaps,
-        num_listed=len(reading.listing.files),
+        listed=reading.listing.files,
     )
 
 

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics_lake.commits.intervals import contains, first_missing, subtract, union
-from metrics_lake.commits.liveness import InboxFile, find_live
+from metrics_lake.commits.liveness import find_live
+from metrics_lake.commits.model import InboxFile
 from metrics_lake.layout import InboxName
 
 W = "a" * 32
