@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from metrics_lake.commits import Snapshot
+    from metrics_lake.predictions import PredictionMetrics
+    from metrics_lake.predictions import PredictionMetrics
     from metrics_lake.reader import Reader
     from metrics_lake.result import Result
     from metrics_lake.storage import Storage
@@ -407,6 +409,72 @@ class MetricsLake(BaseMetricsTracker):
         if rows.num_rows:
             self._publish_bulk(rows, None)
         return int(rows.num_rows)
+
+    def log_prediction_metrics(
+        self,
+        prediction_job: Any,
+        predictions: Any,
+        *,
+        prediction: str | None = None,
+        truth: Any = None,
+        score: Any = None,
+        task: Any = None,
+        weight: Any = None,
+        metrics: str | Sequence[str] = "default",
+        step: int | None = None,
+        timestamp: Any = None,
+        tags: Mapping[str, Any] | None = None,
+    ) -> PredictionMetrics:
+        """Compute metrics of a job's predictions, log them as the job's and return them.
+
+        Args:
+            prediction_job: The job that predicted.
+            predictions: Labels or numbers, or a table that has them: a list, an array, a series, a tensor, an
+                Arrow, Polars or pandas table, a reader, Parquet files.
+            prediction: The column of predictions; None: the only column that no other argument names.
+            truth: The column of true labels or numbers, or the values.
+            score: The column of scores in [0, 1], or the values.
+            task: ``"binary"``, ``"multiclass"``, ``"regression"``; None: inferred from the data.
+            weight: The column of weights, or the values.
+            metrics: ``"default"``, or names.
+            step: As in ``log_metric``, for all.
+            timestamp: As in ``log_metric``, for all.
+            tags: As in ``log_metric``, for all.
+
+        Returns:
+            A mapping from names to values; ``.excluded`` counts what could not be used.
+
+        Raises:
+            InvalidInputError: An argument is wrong; nothing was logged.
+            TaskAmbiguousError: With a truth, whole numbers could be classes or quantities.
+
+        >>> lake = MetricsLake(tmp / "lake")
+        >>> found = lake.log_prediction_metrics("churn/2026-11-22", ["stay", "stay", "leave", "stay"])
+        >>> lake.get_metric("churn/2026-11-22", "class_distribution")
+        {'leave': 0.25, 'stay': 0.75}
+        >>> found["num_predictions"]
+        4
+        """
+        if self._read_only:
+            self._refuse_write()
+        from metrics_lake.prediction_jobs import compute, points_of
+
+        job = resource_key(prediction_job)
+        at = checked_step(step)
+        micros = None if timestamp is None else checked_timestamp(timestamp)
+        key = tags_key(canonical_tags(tags))
+        found = compute(
+            predictions,
+            job=job,
+            metrics=metrics,
+            prediction=prediction,
+            truth=truth,
+            score=score,
+            task=task,
+            weight=weight,
+        )
+        self._writer.log_points(points_of(job, found, key), at, micros, None)
+        return found
 
     def resource(self, obj: Any, tags: Mapping[str, Any] | None = None) -> Resource:
         """Return a handle on one resource: every verb without its first argument.

@@ -44,7 +44,7 @@ class LakeFile:
             "format": self.format_version,
             "lake_id": self.lake_id,
             "creates_exclusively": self.creates_exclusively,
-            "about": "ML metrics as Parquet; FORMAT.md of the Python package metrics-lake says how to read it.",
+            "about": "ML metrics as Parquet; FORMAT.md of the Python package metrics-lake describes it.",
         }
         return json.dumps(fields, indent=1).encode()
 
