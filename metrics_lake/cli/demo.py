@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import sys
 import time
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,7 +21,7 @@ from rich.text import Text
 from metrics_lake import MetricsLake, glob
 from metrics_lake.cli._plot import MARKERS, curves
 from metrics_lake.cli._training import EPOCHS, STUDIES, Study, Training
-from metrics_lake.errors import InvalidInputError, LakeNotFoundError, MetricsLakeWarning
+from metrics_lake.errors import InvalidInputError, LakeNotFoundError, MetricsLakeWarning, NotPublishedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -65,7 +65,7 @@ def run(url: str | None) -> None:
             raise InvalidInputError(
                 "a lake in memory:// vanishes with the command.", hint="Name a folder or a bucket."
             )
-        number = _next_round(lake)
+        number = _begin_round(lake)
         out.print(f"[bold]metrics_lake demo[/bold], round {number}, into\n  {escape(lake.url)}\n")
         winners = _train_all(lake, number)
     seconds = time.monotonic() - begun
@@ -78,14 +78,24 @@ def run(url: str | None) -> None:
 # ---- writing ----------------------------------------------------------------------------------------------
 
 
-def _next_round(lake: MetricsLake) -> int:
-    """Return the number that this round's ids end with, so that no earlier round is added to."""
+def _begin_round(lake: MetricsLake) -> int:
+    """Return the number that this round's ids end with, so that no earlier round is added to; claim it.
+
+    Raises:
+        MetricsLakeError: The lake cannot be read or written.
+    """
     try:
-        names = lake.resources(glob("demo/*")).values("resource")
+        number = int(lake.get_metric("demo", "rounds", default=0)) + 1
     except LakeNotFoundError:
-        return 1
-    rounds = [int(found[1]) for name in names if (found := re.fullmatch(r"demo/.+/(\d+)", name))]
-    return max(rounds, default=0) + 1
+        number = 1
+    lake.log_metric("demo", "rounds", number)
+    try:
+        lake.flush()
+    except NotPublishedError:
+        with suppress(NotPublishedError):
+            lake.close(timeout_seconds=0)  # nothing is trained yet that would be worth to wait for the store
+        raise
+    return number
 
 
 def _train_all(lake: MetricsLake, number: int) -> list[_Winner]:
@@ -115,7 +125,6 @@ def _train_study(lake: MetricsLake, study: Study, number: int, advance: Callable
         training = trainings[name] = Training(study, setting, seed=number)
         with lake.resource(name) as resource:  # leaving it publishes: every reader sees the run
             resource.log_params({**setting.params, "epochs": EPOCHS, "seed": number})
-            resource.flush()  # a url that cannot be written fails here, before any work
             for epoch, metrics in enumerate(training.epochs(), start=1):
                 resource.log_metrics(metrics, step=epoch)
                 advance(name)
@@ -198,7 +207,7 @@ def _show_history(out: Console, lake: MetricsLake, study: Study, number: int) ->
 
 
 def _show_size(out: Console, lake: MetricsLake, seconds: float) -> None:
-    found = lake.resources(glob("demo/*"))
+    found = lake.resources(["demo", glob("demo/*")])
     points, series = (sum(found.values(column)) for column in ("points", "series"))
     out.print(
         f"\n[bold]In all[/bold] {points:,} points in {series:,} series of {len(found):,} resources", end=""
