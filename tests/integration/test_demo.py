@@ -75,6 +75,9 @@ def test_two_rounds_lie_in_the_lake_as_they_were_printed(start, tmp_path):
             assert f"{winner} -> {model}" in first.stdout
             assert lake.latest_metrics(model) == lake.latest_metrics(winner)
             assert lake.get_metric(f"demo/predictions/{data}/1", "num_predictions") > 80
+        assert lake.get_metric("demo/predictions/cancer/1", "roc_auc") > 0.95
+        assert lake.get_metric("demo/predictions/digits/1", "accuracy") > 0.9
+        assert lake.get_metric("demo/predictions/diabetes/1", "r2") > 0.3
 
     second = start("demo", COLUMNS="60", PYTHONIOENCODING="ascii")
     assert (second.returncode, second.stderr) == (0, "")
