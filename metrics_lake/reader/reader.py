@@ -12,6 +12,7 @@ from metrics_lake.points import checked_step, checked_timestamp
 from metrics_lake.reader.cache import ByteCache
 from metrics_lake.reader.history import history_query, list_resources, rows_to_copy
 from metrics_lake.reader.selection import Ids, IdsLike, Selection, Steps, StepsLike
+from metrics_lake.reader.recent import SCAN_ROWS
 from metrics_lake.reader.table import TableReader
 from metrics_lake.resources import canonical_tags, nearest, tags_from_key, tags_key
 from metrics_lake.result import Result
@@ -46,6 +47,7 @@ class Reader:
         pending: Gives this process's own rows of a table that may not be published yet.
         cache_bytes: How much of footers and series sidecars is kept in memory.
         recent_bytes: How much of the decoded inbox is kept in memory, per table.
+        scan_rows: Up to how many rows a part of the inbox is searched row by row.
     """
 
     def __init__(
@@ -55,11 +57,13 @@ class Reader:
         pending: Callable[[str], Sequence[PendingRun]] = _nothing_pending,
         cache_bytes: int = _CACHE_BYTES,
         recent_bytes: int = _RECENT_BYTES,
+        scan_rows: int = SCAN_ROWS,
     ) -> None:
         self._storage = storage
         self._pending = pending
         self._cache = ByteCache(cache_bytes)
         self._recent_bytes = recent_bytes
+        self._scan_rows = scan_rows
         self._tables: dict[str, TableReader] = {}
 
     def table(self, name: str = METRICS) -> TableReader:
@@ -67,7 +71,12 @@ class Reader:
         found = self._tables.get(name)
         if found is None:
             made = TableReader(
-                self._storage, name, lambda: self._pending(name), self._cache, self._recent_bytes
+                self._storage,
+                name,
+                lambda: self._pending(name),
+                self._cache,
+                self._recent_bytes,
+                self._scan_rows,
             )
             found = self._tables.setdefault(name, made)
         return found

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import pyarrow as pa
 import pyarrow.compute
 
+from metrics_lake.commits.bloom import may_contain
 from metrics_lake.errors import InvalidInputError
 from metrics_lake.points import checked_step, checked_timestamp
 from metrics_lake.resources import Glob, canonical_tags, check_id
@@ -228,7 +229,7 @@ class Selection:
         stats = file.stats
         if self.resources is not None:
             low, high = _bounds(stats.get("resource"))
-            if not self.resources.may_be_within(low, high):
+            if not self.resources.may_be_within(low, high) or not self._passes(file.bloom):
                 return False
         if self.metrics is not None:
             low, high = _bounds(stats.get("metric"))
@@ -246,6 +247,13 @@ class Selection:
         return self.until is None or not (
             (low is not None and low >= self.until) or (file.month and file.month > _month(self.until - 1))
         )
+
+    def _passes(self, bloom: bytes | None) -> bool:
+        """Say whether one of the resources may be in a file, by its bloom filter."""
+        ids = self.resources
+        if bloom is None or ids is None or ids.globs or len(ids.names) > _INLINE_NAMES:
+            return True
+        return any(may_contain(bloom, name) for name in ids.names)
 
     # ---- against rows --------------------------------------------------------------------------------------
 

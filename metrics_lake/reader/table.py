@@ -41,6 +41,7 @@ class TableReader:
         pending: Gives this process's own rows that may not be published yet.
         cache: Keeps footers and sidecars by name.
         recent_bytes: How many bytes of inbox rows are kept decoded.
+        scan_rows: Up to how many rows a part of the inbox is searched row by row.
     """
 
     def __init__(
@@ -50,11 +51,13 @@ class TableReader:
         pending: Callable[[], Sequence[PendingRun]],
         cache: ByteCache,
         recent_bytes: int,
+        scan_rows: int = SCAN_ROWS,
     ) -> None:
         self.storage = storage
         self.table = table
         self.log = TableLog(storage, table)
         self._pending = pending
+        self._scan_rows = scan_rows
         self._recent = Recent(storage, table, recent_bytes)
         self._data_files = DataFiles(storage, table, cache)
         self._scanner = Scanner(storage, table, self._data_files)
@@ -144,7 +147,7 @@ class TableReader:
                     latest[point.tags_key] = point
 
         for group in self._recent.groups(snapshot.inbox):
-            if group.rows is not None and group.num_rows <= SCAN_ROWS:
+            if group.rows is not None and group.num_rows <= self._scan_rows:
                 offer(newest_in_rows(group.rows, resource, metric, by))
             else:
                 offer(find_series(group.summarised(), resource, metric, column))
@@ -223,7 +226,7 @@ class TableReader:
         parts = []
         small = [run.rows for run in snapshot.pending]
         for group in self._recent.groups(snapshot.inbox):
-            if group.rows is not None and (resource is not None or group.num_rows <= SCAN_ROWS):
+            if group.rows is not None and (resource is not None or group.num_rows <= self._scan_rows):
                 small.append(group.rows)
             else:
                 parts.append(_of_resource(group.summarised(), resource))
