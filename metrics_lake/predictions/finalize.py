@@ -2,60 +2,104 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 import pyarrow as pa
 
-from metrics_lake.predictions.families import labels_final, numbers_final
+from metrics_lake.predictions.families import (
+    labels_final,
+    numbers_final,
+    regression_final,
+    scores_final,
+)
 from metrics_lake.predictions.long import Long
+from metrics_lake.predictions.names import wanted
+from metrics_lake.predictions.options import Options
+from metrics_lake.predictions.rollup import rolled_up
 from metrics_lake.predictions.rows import OUT
 from metrics_lake.predictions.schema import FINAL_SCHEMA
+from metrics_lake.predictions.state import merge_long
 from metrics_lake.resources import tags_from_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-__all__ = ["finalise_long", "finalize"]
+__all__ = ["finalise_long", "finalize", "to_table"]
 
-_FAMILIES: Final[dict[str, Callable[[Long], list[pl.DataFrame]]]] = {
+_FAMILIES: Final[dict[str, Callable[[Long, Options], list[pl.DataFrame]]]] = {
     "numbers": numbers_final.finalise,
+    "scores": scores_final.finalise,
     "labels": labels_final.finalise,
+    "class_scores": labels_final.finalise_classes,
+    "residuals": regression_final.finalise,
 }
+"""The finaliser of each kind of state; a family adds its own."""
 
 
-def finalize(state: pa.Table, metrics: str | Sequence[str] = "default") -> pa.Table:
-    """Return the numbers that states give.
+def finalize(
+    state: pa.Table,
+    metrics: str | Sequence[str] = "default",
+    *,
+    by: Any = "stored",
+    every: Any = "stored",
+    confidence: float = 0.95,
+    bins: int = 15,
+    zero_division: float | None = 0.0,
+    reference: pa.Table | None = None,
+    drift_bins: int = 10,
+) -> pa.Table:
+    """Return the numbers that states give, with their error bounds and intervals.
+
+    States of the same job, segment and window are merged first, so that the parts of a job, or the days of a
+    week, can simply be passed together.
 
     Args:
-        state: What :func:`prediction_state` or :func:`merge_states` returned. States of the same job,
-            segment and window are merged first.
-        metrics: ``"default"``, or the names that are wanted.
+        state: What :func:`prediction_state` or :func:`merge_states` returned, or rows of a lake's
+            ``prediction_states``.
+        metrics: ``"default"``, ``"all"``, or names such as ``["roc_auc", "f1@0.3"]``.
+        by: ``"stored"`` for the segments as they are stored; else the segment columns to keep, from which
+            the stored segments are merged (None: all rows only).
+        every: ``"stored"`` for the windows as they are stored, None to merge them all, or the length of
+            longer windows, such as ``"7d"``. The windows of all rows together (a NULL window) stand besides.
+        confidence: Of the intervals.
+        bins: Equal bins of the calibration error, a divisor of 60.
+        zero_division: The value of a ratio whose denominator is 0; None gives NULL with the reason.
+        reference: A state to compare with: adds ``drift/psi`` and its kin.
+        drift_bins: Bins of the drift measures that need some: quantiles of the reference.
 
     Returns:
-        A table of :data:`~metrics_lake.predictions.schema.FINAL_SCHEMA`.
+        A table of :data:`~metrics_lake.predictions.schema.FINAL_SCHEMA`. A value that does not exist is
+        NULL, and ``reason`` says why.
 
     Raises:
-        InvalidInputError: A metric's name is not known.
+        InvalidInputError: A metric's name is not known, an option is out of its range, or states do not fit
+            together.
+        NotFoundError: No stored segments have the columns of ``by``.
     """
-    from metrics_lake.predictions.state import merge_long
+    from metrics_lake.predictions.drift import drift_rows
 
-    merged = merge_long(Long.from_arrow(state))
-    return to_table(merged, finalise_long(merged))
+    options = Options(confidence=confidence, bins=bins, zero_division=zero_division)
+    merged = rolled_up(merge_long(Long.from_arrow(state)), by=by, every=every)
+    rows = finalise_long(merged, options)
+    if reference is not None:
+        rows = pl.concat([rows, drift_rows(merged, Long.from_arrow(reference), drift_bins)])
+    return to_table(merged, wanted(rows, metrics))
 
 
-def finalise_long(state: Long) -> pl.DataFrame:
-    """Return the numbers of merged states as rows of ``OUT``."""
+def finalise_long(state: Long, options: Options) -> pl.DataFrame:
+    """Return all numbers of merged states as rows of ``OUT``."""
     rows = [pl.DataFrame(schema=OUT)]
     for name, family in _FAMILIES.items():
         chosen = state.filter(pl.col("state") == name)
         if chosen.head.height:
-            rows += family(chosen)
+            rows += family(chosen, options)
     return pl.concat(rows)
 
 
 def to_table(state: Long, rows: pl.DataFrame) -> pa.Table:
-    """Return rows of ``OUT`` as a table of ``FINAL_SCHEMA``, sorted by job, window, segment and metric."""
+    """Return rows of ``OUT`` as a table of ``FINAL_SCHEMA``, sorted by job, window and segment."""
     head = state.head.select("gid", "resource", "window_start", "window_end", "segment_key")
     frame = rows.join(head, on="gid", how="left").with_row_index("order")
     frame = frame.sort("resource", "window_start", "segment_key", "order")

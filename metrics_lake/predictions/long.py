@@ -295,8 +295,10 @@ def merge_params(sources: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             )
         parts += contained
         for name, value in own.items():
-            if name not in merged:
+            if name not in merged or (name == "label_kind" and merged[name] == "null"):
                 merged[name] = value
+            elif name == "label_kind" and value == "null":
+                continue
             elif name == "seen_labels":
                 merged[name] = sorted({*merged[name], *value})
             elif merged[name] != value:

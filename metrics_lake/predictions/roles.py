@@ -13,7 +13,7 @@ from metrics_lake.predictions._text import near, quoted
 from metrics_lake.predictions.inputs import Source, adapt, adapt_column
 from metrics_lake.predictions.tasks import Binary, Multiclass, Regression, Task
 
-__all__ = ["RESERVED_SEGMENTS", "Roles", "infer_task", "label_kind", "resolve"]
+__all__ = ["RESERVED_SEGMENTS", "Roles", "every_text", "infer_task", "label_kind", "resolve"]
 
 RESERVED_SEGMENTS: Final = ("label", "every")
 """Tags of our own on points: a segment column of that name could not be told apart."""
@@ -127,7 +127,7 @@ def resolve(
         truth=truth_name,
         weight=weight_name,
         time=time_name,
-        every=None if every is None else _every(every),
+        every=None if every is None else every_text(every),
         by=sets,
     )
     roles = _unlisted(roles)
@@ -254,7 +254,12 @@ def _segment_sets(by: Any) -> tuple[tuple[str, ...], ...]:
     )
 
 
-def _every(every: Any) -> str:
+def every_text(every: Any) -> str:
+    """Return the length of a window in Polars' notation, having checked it.
+
+    Raises:
+        InvalidInputError: It is none.
+    """
     text = str(every)
     try:
         pl.select(pl.lit(0).cast(pl.Datetime("us", "UTC")).dt.truncate(text))

@@ -9,7 +9,7 @@ import polars as pl
 if TYPE_CHECKING:
     from metrics_lake.predictions.long import Long
 
-__all__ = ["OUT", "always", "distribution", "out"]
+__all__ = ["OUT", "counted", "distribution", "labelled", "out"]
 
 OUT: Final[dict[str, Any]] = {
     "gid": pl.Int64,
@@ -30,9 +30,9 @@ _EXCLUDED_NAMES: Final = {
     "nan": "num_nan",
     "inf": "num_inf",
     "range": "num_out_of_range",
-    "truth_nan": "num_truth_nan",
-    "truth_inf": "num_truth_inf",
 }
+
+_TRUTH_NAMES: Final = {"truth_nan": "num_truth_nan", "truth_inf": "num_truth_inf"}
 
 MOST_CLASSES: Final = 1000
 
@@ -70,23 +70,28 @@ def out(frame: pl.DataFrame, metric: str | pl.Expr, value: pl.Expr, **columns: A
     )
 
 
-def always(state: Long) -> list[pl.DataFrame]:
+def counted(state: Long) -> list[pl.DataFrame]:
     """Return how many predictions there are and how many of them could not be used, for what reason."""
     head = state.head
-    rows = [out(head, "num_predictions", pl.col("n"), n="n")]
-    reasons = [(code, name) for code, name in _EXCLUDED_NAMES.items() if not code.startswith("truth")]
-    rows += [out(head, name, pl.col(code), n="n") for code, name in reasons]
-    truth = head.filter(pl.col("truth_null").is_not_null())
-    usable = pl.col("n") - pl.sum_horizontal("null", "nan", "inf", "range")
-    labelled = usable - pl.sum_horizontal("truth_null", "truth_nan", "truth_inf")
-    rows += [
-        out(truth, name, pl.col(code), n="n").filter(pl.col("value") > 0)
-        for code, name in _EXCLUDED_NAMES.items()
-        if code.startswith("truth")
+    return [
+        out(head, "num_predictions", pl.col("n"), n="n"),
+        *(out(head, name, pl.col(code), n="n") for code, name in _EXCLUDED_NAMES.items()),
     ]
-    rows.append(out(truth, "num_ground_truth_observations", labelled, n="n"))
-    rows.append(out(truth, "coverage", labelled / usable, n=usable, reason="no usable prediction"))
-    return rows
+
+
+def labelled(state: Long) -> list[pl.DataFrame]:
+    """Return how many predictions have a truth; nothing for states without one."""
+    head = state.head.filter(pl.col("truth_null").is_not_null())
+    usable = pl.col("n") - pl.sum_horizontal("null", "nan", "inf", "range")
+    known = usable - pl.sum_horizontal("truth_null", "truth_nan", "truth_inf")
+    return [
+        out(head, "num_ground_truth_observations", known, n="n"),
+        out(head, "coverage", known / usable, n=usable, reason="no prediction can be used"),
+        *(
+            out(head, name, pl.col(code), n="n").filter(pl.col("value") > 0)
+            for code, name in _TRUTH_NAMES.items()
+        ),
+    ]
 
 
 def distribution(shares: pl.DataFrame) -> list[pl.DataFrame]:

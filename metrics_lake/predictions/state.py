@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
-from metrics_lake.predictions.families import labels, numbers
+from metrics_lake.predictions.families import labels, multiclass, numbers, regression, scores
 from metrics_lake.predictions.inputs import Source, rebatch
 from metrics_lake.predictions.long import Long
 from metrics_lake.predictions.roles import Roles, infer_task, resolve
@@ -148,9 +148,16 @@ def _fold(batches: Iterator[pl.DataFrame], roles: Roles, task: Task | None) -> L
 
 
 def _build(frame: pl.LazyFrame, roles: Roles, task: Task | None, *, pilot: float) -> Long:
+    if isinstance(task, Binary) and roles.scores:
+        return scores.build(frame, roles, task)
+    if isinstance(task, Multiclass) and roles.scores:
+        return multiclass.build(frame, roles, task)
     if isinstance(task, (Binary, Multiclass)):
         return labels.build(frame, roles, task)
-    return numbers.build(frame, roles, task="unknown" if task is None else task.name, pilot=pilot)
+    distribution = numbers.build(frame, roles, task="unknown" if task is None else task.name, pilot=pilot)
+    if roles.truth is None:
+        return distribution
+    return Long.concat([distribution, regression.build(frame, roles, pilot=pilot)])
 
 
 def _pilot(source: Source, roles: Roles) -> float:

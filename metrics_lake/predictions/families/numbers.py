@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from metrics_lake.predictions.long import Long
     from metrics_lake.predictions.roles import Roles
 
-__all__ = ["build", "cell_tables", "deviations", "moment_rows", "usable_key"]
+__all__ = ["CELL_OFFSET", "build", "cell_tables", "deviations", "moment_rows", "usable_key"]
 
-_OFFSET: Final = 1 << 18  # of the cell in the key, which is unsigned
+CELL_OFFSET: Final = 1 << 18
+"""Added to a number's cell in the key, which is not negative."""
 
 
 def usable_key(value: pl.Expr, packed: pl.Expr) -> pl.Expr:
@@ -44,17 +45,17 @@ def build(frame: pl.LazyFrame, roles: Roles, *, task: str, pilot: float = 0.0) -
     """
     assert roles.prediction is not None  # noqa: S101 -- the caller looked
     value = number(roles, roles.prediction)
-    key = usable_key(value, number_cell(value) + _OFFSET)
+    key = usable_key(value, number_cell(value) + CELL_OFFSET)
     may_have_fractions = not roles.source.schema[roles.prediction].is_integer()
     v = pl.col("v")
-    aggregates = [*deviations("v", "", is_weighted=roles.weight is not None)]
+    aggregates = [*deviations("", is_weighted=roles.weight is not None)]
     aggregates += [v.min().alias("low"), v.max().alias("high")]
     values = {"v": value, "d": value - pilot}
     if may_have_fractions:
         aggregates.append((v != v.floor()).sum().cast(pl.Int64).alias("fractions"))
     groups = aggregate(frame, roles, key, values, aggregates)
-    usable = groups.usable.with_columns(cell=pl.col("k") - _OFFSET)
-    moments = [moment_rows(usable, "prediction", mean="mean", m2="m2", pilot=pilot)]
+    usable = groups.usable.with_columns(cell=pl.col("k") - CELL_OFFSET)
+    moments = [moment_rows(usable, "prediction", "", pilot=pilot)]
     if may_have_fractions:
         moments.append(
             usable.group_by("gid").agg(n=pl.col("fractions").sum()).with_columns(of=pl.lit("fractions"))
@@ -75,8 +76,8 @@ def build(frame: pl.LazyFrame, roles: Roles, *, task: str, pilot: float = 0.0) -
     )
 
 
-def deviations(value: str, suffix: str, *, is_weighted: bool) -> list[pl.Expr]:
-    """Return mean and M2 of the column ``d<suffix>`` (``value`` less a pilot) of each group."""
+def deviations(suffix: str, *, is_weighted: bool) -> list[pl.Expr]:
+    """Return mean and M2 of the column ``d<suffix>`` of each group."""
     d = pl.col(f"d{suffix}")
     if not is_weighted:
         return [
@@ -88,23 +89,23 @@ def deviations(value: str, suffix: str, *, is_weighted: bool) -> list[pl.Expr]:
     return [mean.alias(f"mean{suffix}"), ((w * d * d).sum() - w.sum() * mean * mean).alias(f"m2{suffix}")]
 
 
-def moment_rows(
-    usable: pl.DataFrame, of: str, *, mean: str, m2: str, pilot: float, low: str = "low", high: str = "high"
-) -> pl.DataFrame:
-    """Return the merged moments of each ``gid`` as rows of ``moments``."""
+def moment_rows(usable: pl.DataFrame, of: str, suffix: str, *, pilot: float) -> pl.DataFrame:
+    """Return the moments of each ``gid``, merged over its cells, as rows of ``moments``."""
+    mean, m2 = pl.col(f"mean{suffix}"), pl.col(f"m2{suffix}")
     has_weights = "sum_w" in usable.columns
     weight = pl.col("sum_w") if has_weights else pl.col("n").cast(pl.Float64)
-    total = weight.sum().over("gid")
-    usable = usable.filter(weight > 0).with_columns(common=(weight * pl.col(mean)).sum().over("gid") / total)
-    deviation = pl.col(mean) - pl.col("common")
-    return usable.group_by("gid").agg(
+    usable = usable.filter(weight > 0)
+    usable = usable.with_columns(common=((weight * mean).sum() / weight.sum()).over("gid"))
+    deviation = mean - pl.col("common")
+    ranges = [pl.col("low").min(), pl.col("high").max()] if "low" in usable.columns else []
+    merged = usable.group_by("gid").agg(
         pl.col("n").sum(),
         *([pl.col("sum_w").sum()] if has_weights else []),
         (pl.col("common").first() + pilot).alias("mean"),
-        (pl.col(m2) + weight * deviation * deviation).sum().alias("m2"),
-        pl.col(low).min().alias("low"),
-        pl.col(high).max().alias("high"),
-    ).with_columns(of=pl.lit(of))  # fmt: skip
+        (m2 + weight * deviation * deviation).sum().alias("m2"),
+        *ranges,
+    )
+    return merged.with_columns(of=pl.lit(of))
 
 
 def cell_tables(usable: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

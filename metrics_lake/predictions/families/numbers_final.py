@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from metrics_lake.predictions.curves import cell_edges, quantiles
-from metrics_lake.predictions.rows import always, distribution, out
+from metrics_lake.predictions.rows import counted, distribution, out
 
 if TYPE_CHECKING:
     from metrics_lake.predictions.long import Long
+    from metrics_lake.predictions.options import Options
 
 __all__ = ["QUANTILES", "finalise", "quantile_name", "quantile_rows"]
 
@@ -19,9 +20,9 @@ _FEW: Final = 20
 """Whole numbers of at most so many distinct values are shown as classes too where the task is unknown."""
 
 
-def finalise(state: Long) -> list[pl.DataFrame]:
+def finalise(state: Long, options: Options) -> list[pl.DataFrame]:
     """Return the rows of numbers: counts, mean, std, min, max, quantiles; classes where they may be some."""
-    rows = always(state)
+    rows = counted(state)
     moments = state.moments.filter(pl.col("of") == "prediction")
     weight = pl.coalesce("sum_w", pl.col("n").cast(pl.Float64))
     rows += [

@@ -1,0 +1,181 @@
+"""Numbers from the state ``scores``: a binary task with scores."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from metrics_lake.predictions.curves import mass
+from metrics_lake.predictions.curves_binary import average_precision, by_cell, ks, roc_auc
+from metrics_lake.predictions.families.confusion import binary_rows, confusion_rows
+from metrics_lake.predictions.families.numbers_final import quantile_rows
+from metrics_lake.predictions.families.scores import BINS
+from metrics_lake.predictions.intervals import normal, quantile_of_normal
+from metrics_lake.predictions.rows import counted, distribution, labelled, out
+
+if TYPE_CHECKING:
+    from metrics_lake.predictions.long import Long
+    from metrics_lake.predictions.options import Options
+
+__all__ = ["calibration", "curve_rows", "finalise"]
+
+_ONE_CLASS = "the truth has one class only"
+
+
+def finalise(state: Long, options: Options) -> list[pl.DataFrame]:
+    """Return the rows of binary scores: distribution, decisions, ranking, loss and calibration."""
+    calib = state.calib.with_columns(mass=mass())
+    rows = [*counted(state), *labelled(state)]
+    rows += _score_rows(state, calib)
+    rows += _decisions(state, calib, options)
+    rows += curve_rows(by_cell(state), options)
+    rows += calibration(calib, options)
+    return rows
+
+
+def _score_rows(state: Long, calib: pl.DataFrame) -> list[pl.DataFrame]:
+    moments = state.moments.filter(pl.col("of") == "score").with_columns(mass=mass())
+    sure = pl.when(pl.col("bin") >= BINS // 2).then("sum_s").otherwise(pl.col("mass") - pl.col("sum_s"))
+    confidence = calib.group_by("gid").agg(value=sure.sum() / pl.col("mass").sum(), n=pl.col("n").sum())
+    return [
+        out(moments, "score_mean", pl.col("sum") / pl.col("mass"), n="n"),
+        out(moments, "score_min", pl.col("low"), n="n"),
+        out(moments, "score_max", pl.col("high"), n="n"),
+        out(confidence, "mean_confidence", pl.col("value"), n="n", method="mean of max(s, 1 - s)"),
+        quantile_rows(state, "score_", is_score=True),
+    ]
+
+
+def _labels(params: dict[str, Any]) -> tuple[str, str]:
+    """Return the texts of the negative and the positive class."""
+    if params["label_kind"] == "null" and "labels" not in params:
+        return "false", "true"
+    positive = params["pos_label"]
+    known = params.get("labels") or params.get("seen_labels", [])
+    others = [label for label in known if label != positive]
+    return (others[0] if others else f"not {positive}"), positive
+
+
+def _decisions(state: Long, calib: pl.DataFrame, options: Options) -> list[pl.DataFrame]:
+    """Return the rows of every threshold; the states of one call may have been built with different ones."""
+    rows: list[pl.DataFrame] = []
+    for text in state.head["params"].unique().sort():
+        params = json.loads(text)
+        gids = state.head.filter(pl.col("params") == text).select("gid")
+        own = calib.join(gids, on="gid", how="semi")
+        negative, positive = _labels(params)
+        if params["decision"] == "prediction":
+            levels = [(1, "", True)]
+        else:
+            given = params["thresholds"]
+            levels = [
+                (i + 1, f"@{value:g}", value == params["threshold"]) for i, value in enumerate(given)
+            ]
+        for level, suffix, is_first in levels:
+            is_positive = pl.col("yhat") >= level
+            if is_first:
+                rows += _decided(own, is_positive, negative, positive, options)
+            if len(levels) > 1:
+                rows += binary_rows(_four(own, is_positive), options, suffix)
+    return rows
+
+
+def _four(calib: pl.DataFrame, is_positive: pl.Expr) -> pl.DataFrame:
+    true = pl.col("y") == 1
+    weight = pl.col("mass")
+    return calib.filter(pl.col("y").is_not_null()).group_by("gid").agg(
+        tp=weight.filter(is_positive & true).sum(),
+        fp=weight.filter(is_positive & ~true).sum(),
+        fn=weight.filter(~is_positive & true).sum(),
+        tn=weight.filter(~is_positive & ~true).sum(),
+        rows=pl.col("n").sum(),
+    )  # fmt: skip
+
+
+def _decided(
+    calib: pl.DataFrame, is_positive: pl.Expr, negative: str, positive: str, options: Options
+) -> list[pl.DataFrame]:
+    named = calib.with_columns(
+        pred=pl.when(is_positive).then(pl.lit(positive)).otherwise(pl.lit(negative)),
+        truth=pl.when(pl.col("y") == 1).then(pl.lit(positive)).when(pl.col("y") == 0).then(pl.lit(negative)),
+    )
+    sums = [pl.col("n").sum(), pl.col("mass").sum()]
+    rows = distribution(named.group_by("gid", "pred").agg(sums))
+    rows += binary_rows(_four(calib, is_positive), options)
+    table = named.filter(pl.col("truth").is_not_null()).group_by("gid", "truth", "pred").agg(sums)
+    rows.append(confusion_rows(table.sort("gid", "truth", "pred"), pl.col("n").sum().over("gid")))
+    return rows
+
+
+def curve_rows(cells: pl.DataFrame, options: Options, label: str | None = None) -> list[pl.DataFrame]:
+    """Return ROC AUC with DeLong's interval, Gini, KS and average precision, of one class on request."""
+    extra: dict[str, Any] = {} if label is None else {"label": pl.lit(label)}
+    auc = roc_auc(cells).with_columns(
+        half=quantile_of_normal(options.confidence) * pl.col("variance").clip(0.0).sqrt()
+    )
+    low, high = (pl.col("value") - pl.col("half")).clip(0, 1), (pl.col("value") + pl.col("half")).clip(0, 1)
+    method = pl.when(pl.col("variance").is_not_null()).then(pl.lit("cells, DeLong")).otherwise(pl.lit("cells"))
+    rows = [
+        out(
+            auc, "roc_auc", pl.col("value"), n="n", bound="bound", low=low, high=high, method=method,
+            reason=_ONE_CLASS, **extra,
+        )
+    ]  # fmt: skip
+    if label is None:
+        rows.append(
+            out(
+                auc, "gini", 2 * pl.col("value") - 1, n="n", bound=2 * pl.col("bound"), low=2 * low - 1,
+                high=2 * high - 1, method=method, reason=_ONE_CLASS,
+            )
+        )  # fmt: skip
+        rows.append(
+            out(ks(cells), "ks", pl.col("value"), n="n", bound="bound", method="cells", reason=_ONE_CLASS)
+        )
+    precision = average_precision(cells)
+    bound = pl.max_horizontal(pl.col("most") - pl.col("value"), pl.col("value") - pl.col("least"), 0.0)
+    rows.append(
+        out(
+            precision, "average_precision", pl.col("value"), n="n", bound=bound, method="cells",
+            reason="the truth has no positives", **extra,
+        )
+    )  # fmt: skip
+    return rows
+
+
+def calibration(calib: pl.DataFrame, options: Options) -> list[pl.DataFrame]:
+    """Return log loss, Brier score and the expected and maximum calibration error of rows with a truth."""
+    known = calib.filter(pl.col("y").is_not_null())
+    weight = pl.col("mass").sum()
+    loss = known.group_by("gid").agg(
+        ll=pl.col("sum_ll").sum() / weight,
+        ll2=pl.col("sum_ll2").sum() / weight,
+        brier=pl.col("sum_se").sum() / weight,
+        n=pl.col("n").sum(),
+        weighted=pl.col("sum_w").is_not_null().any(),
+    )
+    low, high = normal(
+        pl.col("ll"), pl.col("ll2") - pl.col("ll") * pl.col("ll"), pl.col("n"), options.confidence, least=0.0
+    )
+    plain = ~pl.col("weighted")
+    bins = known.with_columns(wide=pl.col("bin") * options.bins // BINS).group_by("gid", "wide").agg(
+        gap=(pl.col("sum_s").sum() - pl.col("mass").filter(pl.col("y") == 1).sum()).abs(),
+        mass=weight,
+        n=pl.col("n").sum(),
+    )  # fmt: skip
+    errors = bins.group_by("gid").agg(
+        ece=pl.col("gap").sum() / weight,
+        mce=(pl.col("gap") / pl.col("mass")).filter(pl.col("mass") > 0).max(),
+        n=pl.col("n").sum(),
+    )
+    method = f"{options.bins} equal bins"
+    return [
+        out(
+            loss, "log_loss", pl.col("ll"), n="n", low=pl.when(plain).then(low), high=pl.when(plain).then(high),
+            method="nats, clipped at 2^-52",
+        ),
+        out(loss, "brier", pl.col("brier"), n="n"),
+        out(errors, "ece", pl.col("ece"), n="n", method=method),
+        out(errors, "mce", pl.col("mce"), n="n", method=method),
+    ]  # fmt: skip

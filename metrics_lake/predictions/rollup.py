@@ -1,0 +1,96 @@
+"""Stored states at a coarser grain: fewer segment columns, longer windows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from metrics_lake.errors import InvalidInputError, NotFoundError
+from metrics_lake.predictions._text import quoted
+from metrics_lake.predictions.long import Long, merge_params
+from metrics_lake.predictions.roles import every_text
+from metrics_lake.resources import tags_from_key, tags_key
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["rolled_up"]
+
+
+def rolled_up(state: Long, *, by: Any = "stored", every: Any = "stored") -> Long:
+    """Return the states by the segment columns and windows that are wanted; see ``finalize``.
+
+    Raises:
+        InvalidInputError: ``by`` is no column or list of columns, or the stored windows do not fit into
+            windows of ``every``.
+        NotFoundError: No stored segments have the columns of ``by``.
+    """
+    if by != "stored":
+        state = _segmented(state, by)
+    if every != "stored":
+        state = _windowed(state, every)
+    elif state.head["window_start"].null_count() < state.head.height:
+        state = Long.concat([_total(state), state.filter(pl.col("window_start").is_not_null())])
+    return state
+
+
+def _total(state: Long) -> Long:
+    """Return the states with all windows merged."""
+    none = pl.lit(None, dtype=pl.Datetime("us", "UTC"))
+    return state.with_head(none.alias("window_start"), none.alias("window_end")).merged(_same_parts)
+
+
+def _windowed(state: Long, every: Any) -> Long:
+    total = _total(state)
+    if every is None:
+        return total
+    text = every_text(every)
+    start = pl.col("window_start").dt.truncate(text)
+    end = start.dt.offset_by(text)
+    inside = state.filter(pl.col("window_start").is_not_null())
+    crossing = inside.head.filter(pl.col("window_end") > end)
+    if crossing.height:
+        raise InvalidInputError(
+            f"every={every!r}: a stored window of {crossing['window_start'][0]} to "
+            f"{crossing['window_end'][0]} does not fit into one window.",
+            hint="Pass a multiple of the stored windows, or every='stored'.",
+            argument="every",
+        )
+    longer = inside.with_head(start.alias("window_start"), end.alias("window_end")).merged(_same_parts)
+    return Long.concat([total, longer])
+
+
+def _segmented(state: Long, by: Any) -> Long:
+    total = state.filter(pl.col("segment_key") == "")
+    columns = [] if by is None else [by] if isinstance(by, str) else list(by)
+    if not columns:
+        return total
+    keys = {key: tags_from_key(key) for key in state.head["segment_key"].unique()}
+    having: dict[frozenset[str], list[str]] = {}
+    for key, tags in keys.items():
+        if set(columns) <= set(tags):
+            having.setdefault(frozenset(tags), []).append(key)
+    if not having:
+        known = sorted({name for tags in keys.values() for name in tags})
+        raise NotFoundError(
+            f"by={by!r}: no stored segments have these columns.",
+            hint=f"Stored are {quoted(known)}." if known else "The states were stored without by=.",
+            argument="by",
+        )
+    # One set of segments tells all; of several that do, the one with the fewest columns.
+    chosen = having[min(having, key=lambda names: (len(names), sorted(names)))]
+    renamed = {key: tags_key(sorted((name, keys[key][name]) for name in columns)) for key in chosen}
+    coarse = state.filter(pl.col("segment_key").is_in(chosen)).with_head(
+        pl.col("segment_key").replace_strict(renamed, default=None, return_dtype=pl.String)
+    )
+    return Long.concat([total, coarse.merged(_same_parts)])
+
+
+def _same_parts(sources: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Merge params of states that share their parts, as segments and windows of one job do."""
+    parts = {part for source in sources for part in source["params"].get("parts", [])}
+    parts |= {source["part_id"] for source in sources if source["part_id"] is not None}
+    plain = [{"params": {k: v for k, v in s["params"].items() if k != "parts"}, "part_id": None} for s in sources]
+    merged = merge_params(plain)
+    return merged | ({"parts": sorted(parts)} if parts else {})
