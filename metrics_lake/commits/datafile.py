@@ -83,10 +83,10 @@ class DataFileBuilder:
             resources: list[Any] = pc.unique(rows.column("resource")).to_pylist()
             self._resources.update(dict.fromkeys(resources))
 
-    def finish(self) -> tuple[bytes, NewFile]:
+    def finish(self) -> tuple[memoryview, NewFile]:
         """Return the file's bytes and its description."""
         self._encoder.close()
-        data = self._sink.getvalue().to_pybytes()
+        data = memoryview(self._sink.getvalue())  # up to 128 MB: not copied
         text = self._stats.to_json()
         num_records, stats = parse_stats(self.table, text)
         file = DataFile(

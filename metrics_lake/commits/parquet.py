@@ -26,6 +26,7 @@ __all__ = [
     "ROW_GROUP_ROWS",
     "ROW_GROUP_ROWS_UNSORTED",
     "RowEncoder",
+    "conform",
     "decode_rows",
     "encode_rows",
     "open_rows",
@@ -213,14 +214,15 @@ def decode_rows(
             if row_groups is None
             else file.read_row_groups(list(row_groups), columns=present, use_threads=False)
         )
-        return _conform(rows, pa.schema(wanted))
+        return conform(rows, pa.schema(wanted))
     except (pa.ArrowException, OSError) as error:
         raise _corrupt(key, error) from error
     finally:
         file.close()
 
 
-def _conform(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+def conform(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return rows in a schema: other columns dropped, missing ones NULL, other types cast."""
     if rows.schema.equals(schema):
         return rows.replace_schema_metadata(None)
     columns = []

@@ -1,0 +1,114 @@
+"""Compaction on the side: whoever has just listed a full inbox may take a part of it.
+
+A claim on the next version keeps others from doing the same work. It is advice, not a lock: the commit itself
+decides, so a claim that is lost, stale or ignored costs work and never rows.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from typing import TYPE_CHECKING, Final
+
+from metrics_lake.errors import MetricsLakeError, PermissionDeniedError, UnsupportedFormatError
+from metrics_lake.layout import claim_key
+from metrics_lake.maintenance.collecting import collect_inbox
+from metrics_lake.maintenance.compaction import compact_inbox, merge_files
+
+if TYPE_CHECKING:
+    from metrics_lake.commits import Snapshot, TableLog
+    from metrics_lake.storage import Storage
+
+__all__ = ["BackgroundCompaction", "claim"]
+
+LIVE_OBJECTS: Final = 500
+BUDGET_BYTES: Final = 64 << 20
+CLAIM_SECONDS: Final = 600.0
+
+
+def claim(storage: Storage, table: str, snapshot: Snapshot) -> bool:
+    """Return whether the work on the next version is ours to do.
+
+    A claim of somebody else is respected for ten minutes by the store's clock.
+
+    Raises:
+        StorageError: The store failed.
+    """
+    key = claim_key(table, snapshot.log.version + 1)
+    if storage.put_new(key, b""):
+        return True
+    times = [info.modified for info in storage.list(key)]
+    # the store's clock is at least at the newest object that the snapshot listed
+    now = max((file.modified for file in snapshot.listed), default=0.0)
+    if not times or now - min(times) <= CLAIM_SECONDS:
+        return False
+    storage.delete([key])
+    return storage.put_new(key, b"")
+
+
+class BackgroundCompaction:
+    """Compacts in a daemon thread of the process that made it; never in a forked child.
+
+    Args:
+        storage: The lake's objects.
+        log: The table's log: one of its own, so that it never waits for a reader.
+        enabled: False never does anything.
+
+    Attributes:
+        state: ``"auto"``, ``"off"``, or why it turned itself off.
+    """
+
+    def __init__(self, storage: Storage, log: TableLog, *, enabled: bool = True) -> None:
+        self.state = "auto" if enabled else "off"
+        self._storage = storage
+        self._log = log
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def notice(self, snapshot: Snapshot) -> bool:
+        """Start a compaction if a snapshot shows a full inbox and nobody else works on it.
+
+        Returns at once; the claim and the work happen in the background.
+
+        Returns:
+            True where a compaction was started.
+        """
+        if self.state != "auto" or len(snapshot.inbox) <= LIVE_OBJECTS or os.getpid() != self._pid:
+            return False
+        if not self._lock.acquire(blocking=False):
+            return False
+        self._thread = threading.Thread(
+            target=self._run, args=(snapshot,), name="metrics-lake-compact", daemon=True
+        )
+        try:
+            self._thread.start()
+        except RuntimeError:  # the interpreter is shutting down
+            self._lock.release()
+            return False
+        return True
+
+    def wait(self, timeout_seconds: float | None = None) -> None:
+        """Wait for the compaction that is under way, if any."""
+        thread = self._thread
+        if thread is not None and os.getpid() == self._pid:
+            thread.join(timeout_seconds)
+
+    def _run(self, snapshot: Snapshot) -> None:
+        try:
+            if claim(self._storage, self._log.table, snapshot):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # the reader has warned already
+                    compact_inbox(self._storage, self._log, budget_bytes=BUDGET_BYTES)
+                    merge_files(self._storage, self._log, budget_bytes=BUDGET_BYTES)
+                    collect_inbox(self._storage, self._log)
+        except PermissionDeniedError as error:
+            self.state = f"off: these credentials may not compact ({error.message})"
+        except UnsupportedFormatError as error:
+            self.state = f"off: {error.message}"
+        except MetricsLakeError as error:
+            # Whoever reads next tries again; the rows are where they were.
+            self.last_error: MetricsLakeError | None = error
+        finally:
+            self._lock.release()
