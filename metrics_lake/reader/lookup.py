@@ -35,7 +35,8 @@ class Point:
         kind: The stored type.
         value: The numeric view, or None.
         text: The exact form, or None where ``value`` says all.
-        is_cut: True where the text is too long for a summary and must be read from the row.
+        is_cut: True where the exact value must be read from the row: its text is too long for a summary,
+            or it is -0.0.
         writer: Who logged it.
         seq: Its number among the writer's rows.
     """

@@ -11,8 +11,8 @@ from metrics_lake.errors import AmbiguousSeriesError, InvalidInputError, NotFoun
 from metrics_lake.points import checked_step, checked_timestamp
 from metrics_lake.reader.cache import ByteCache
 from metrics_lake.reader.history import history_query, list_resources, rows_to_copy
-from metrics_lake.reader.selection import Ids, IdsLike, Selection, Steps, StepsLike
 from metrics_lake.reader.recent import SCAN_ROWS
+from metrics_lake.reader.selection import Ids, IdsLike, Selection, Steps, StepsLike
 from metrics_lake.reader.table import TableReader
 from metrics_lake.resources import canonical_tags, nearest, tags_from_key, tags_key
 from metrics_lake.result import Result
@@ -137,8 +137,8 @@ class Reader:
                 return None
             if at_step is not None and point.step != at_step:
                 exact = replace(both, tags_key=key, steps=Steps(at_step, at_step)).up_to(instant)
-                return table.latest_among(snapshot, exact, order_by).get(point.tags_key)
-            return table.uncut(snapshot, resource, metric, point)
+                point = table.latest_among(snapshot, exact, order_by).get(point.tags_key)
+            return None if point is None else table.uncut(snapshot, resource, metric, point)
 
         return table.read(answer, pinned)
 

@@ -205,7 +205,7 @@ class TableReader:
         return found
 
     def uncut(self, snapshot: Snapshot, resource: str, metric: str, point: Point) -> Point:
-        """Return a point of a summary with its whole text."""
+        """Return a point with its exact value, from its row where a summary or query has it not."""
         if not point.is_cut:
             return point
         exact = Selection(
@@ -215,7 +215,8 @@ class TableReader:
             since=point.timestamp,
             until=point.timestamp + 1,
         )
-        sql = _latest_sql("last", "writer = $writer AND seq = $seq")
+        sql = f"SELECT tags_key, {series.row_sql()} AS last FROM {{points}} "
+        sql += "WHERE writer = $writer AND seq = $seq"
         row = {"writer": point.writer, "seq": point.seq}
         (whole,) = _points(self.run(snapshot, exact, sql, row), "last")
         return whole
@@ -253,8 +254,8 @@ class TableReader:
         return _points(self._scanner.run(scan, _latest_sql(column)), column)
 
 
-def _latest_sql(column: str, condition: str = "true") -> str:
-    return f"SELECT tags_key, {series.point_sql(column)} FROM {{points}} WHERE {condition} GROUP BY tags_key"
+def _latest_sql(column: str) -> str:
+    return f"SELECT tags_key, {series.point_sql(column)} FROM {{points}} GROUP BY tags_key"
 
 
 def expired(error: ObjectNotFoundError) -> SnapshotExpired:

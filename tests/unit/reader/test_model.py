@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from metrics_lake.errors import AmbiguousSeriesError
@@ -198,9 +198,11 @@ def check_all(data, reader, rows):
         assert found[name]["points"] == len(own)
         assert found[name]["metrics"] == len({row.metric for row in own})
         assert found[name]["series"] == len({(row.metric, row.tags_key) for row in own})
-        assert found[name]["last_step"] == max((row.step for row in own if row.step is not None), default=None)
+        assert found[name]["last_step"] == max(
+            (row.step for row in own if row.step is not None), default=None
+        )
         assert reader.metric_ids(name) == sorted({row.metric for row in own}, key=str.encode)
-    source = data.draw(st.sampled_from(sorted(expected)))if expected else None
+    source = data.draw(st.sampled_from(sorted(expected))) if expected else None
     if source is not None and source != "copy":
         there = {(row.writer, row.seq) for row in rows if row.resource == "copy"}
         new = sorted(
@@ -211,15 +213,26 @@ def check_all(data, reader, rows):
         assert copied["seq"].to_pylist() == [row.seq for row in new]
 
 
-@pytest.mark.parametrize("options", [{}, {"scan_rows": 0}, {"recent_bytes": 0}], ids=["", "summaries", "unkept"])
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+OPTIONS = pytest.mark.parametrize(
+    "options", [{}, {"scan_rows": 0}, {"recent_bytes": 0}], ids=["rows", "summaries", "unkept"]
+)
+# Shrinking takes minutes (an example is a hundred reads) and says little that the first example does not.
+QUICK = settings(
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+)
+
+
+@OPTIONS
+@settings(QUICK, max_examples=8)
 @given(data=st.data())
 def test_answers_in_memory(data, options, support):
     check(data, support, open_storage(f"memory://model-{next(numbers)}"), options)
 
 
-@pytest.mark.parametrize("options", [{}, {"scan_rows": 0}, {"recent_bytes": 0}], ids=["", "summaries", "unkept"])
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@OPTIONS
+@settings(QUICK, max_examples=5)
 @given(data=st.data())
 def test_answers_in_a_folder(data, options, support, tmp_path_factory):
     check(data, support, open_storage(str(tmp_path_factory.mktemp("lake"))), options)

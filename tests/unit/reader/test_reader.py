@@ -132,7 +132,7 @@ def test_every_reader_argument_that_is_wrong_is_refused(lake):
             call()
 
 
-# ---- history ------------------------------------------------------------------------------------------------
+# ---- history ---------------------------------------------------------------------------------------------
 
 
 def test_history_is_ordered_and_exact(lake):
@@ -177,7 +177,9 @@ def test_literals_are_literal_and_patterns_are_patterns(lake):
 
 def test_steps_times_and_tags_narrow_a_history(lake):
     day = 86_400_000_000
-    rows = lake.log_rows("run", "m", [float(step) for step in range(10)], steps=range(10), timestamp=40 * 365 * day)
+    rows = lake.log_rows(
+        "run", "m", [float(step) for step in range(10)], steps=range(10), timestamp=40 * 365 * day
+    )
     lake.compact(rows[:5], {rows[0].writer: ((0, 4),)})
     lake.publish(rows[5:])
     lake.publish(lake.log_rows("run", "m", [99.0]))
@@ -241,7 +243,7 @@ def test_a_version_of_the_table_has_compacted_rows_only(lake):
         reader.history("run", at=7)
 
 
-# ---- what is there ------------------------------------------------------------------------------------------
+# ---- what is there ---------------------------------------------------------------------------------------
 
 
 def test_resources_are_counted(lake):
@@ -272,7 +274,7 @@ def test_near_names_are_offered(lake):
         reader.rows_of("digits/run-1", metrics="acc")
 
 
-# ---- copies -------------------------------------------------------------------------------------------------
+# ---- copies ----------------------------------------------------------------------------------------------
 
 
 def test_rows_are_copied_once(lake):
@@ -295,7 +297,7 @@ def test_rows_are_copied_once(lake):
     assert reader.rows_of("a", metrics=glob("m*")).read_all().num_rows == 3
 
 
-# ---- what goes wrong ----------------------------------------------------------------------------------------
+# ---- what goes wrong -------------------------------------------------------------------------------------
 
 
 def test_a_pinned_result_never_gives_other_rows(lake):
@@ -379,7 +381,7 @@ def test_foreign_files_are_read_with_their_own_types(lake):
     assert reader.resources().values("points") == [3]
 
 
-# ---- requests -----------------------------------------------------------------------------------------------
+# ---- requests --------------------------------------------------------------------------------------------
 
 
 def test_a_warm_read_lists_and_looks_for_the_next_version(lake):
