@@ -255,14 +255,15 @@ def worth_merging(files: Sequence[DataFile]) -> list[list[DataFile]]:
                 for file in members
                 if file.is_ours and file.size_bytes < SMALL_BYTES and (file.num_records or 0) < SMALL_ROWS
             ),
-            key=lambda file: (file.size_bytes, file.key),
+            key=lambda file: (file.num_records or 0, file.key),
         )
         chosen: list[DataFile] = []
-        size = 0
+        num_rows = 0
         for index, file in enumerate(small):
-            if file.size_bytes <= size and index + 1 >= MERGE_AT_LEAST:
+            # rows, not bytes: footers make tiny files look alike
+            if (file.num_records or 0) <= num_rows and index + 1 >= MERGE_AT_LEAST:
                 chosen = small[: index + 1]
-            size += file.size_bytes
+            num_rows += file.num_records or 0
         if foreign or chosen:
             groups.append(foreign + chosen)
     return groups

@@ -110,7 +110,8 @@ class _Scope:
         seqs: Any = rows.column("seq")
         inside: Any = pa.repeat(pa.scalar(False), rows.num_rows)
         for first, last in intervals:
-            inside = pc.or_(inside, pc.and_(pc.greater_equal(seqs, first), pc.less_equal(seqs, last)))
+            low, high = pa.scalar(first, pa.int64()), pa.scalar(last, pa.int64())
+            inside = pc.or_(inside, pc.and_(pc.greater_equal(seqs, low), pc.less_equal(seqs, high)))
         return inside
 
     def _intervals(self, writer: str) -> Intervals:

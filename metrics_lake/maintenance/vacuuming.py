@@ -82,7 +82,7 @@ def vacuum(
     if not dry_run:
         if found.claims:
             storage.delete(found.claims)
-        _forget_ended_writers(storage, log, seen, sleep, wall_clock)
+        _forget_ended_writers(log, seen, sleep, wall_clock)
         found.log = clean_log(log, now=seen.now)
     found.size_bytes = sum(
         sizes.get(key, 0)
@@ -183,7 +183,6 @@ def _vacuum_sidecars(
 
 
 def _forget_ended_writers(
-    storage: Storage,
     log: TableLog,
     seen: Scan,
     sleep: Callable[[float], None],
@@ -191,38 +190,43 @@ def _forget_ended_writers(
 ) -> None:
     """Let go of the watermarks of writers that ended, a day after the last of their objects was seen gone.
 
-    Two steps, each on the evidence of a listing: a commit notes that no object of the writer is left; a
-    checkpoint leaves its identifiers out once that commit is a day old. A PUT of the writer that lingered for
-    so long would be read again; anything sooner is known to be consumed.
+    Two steps, each on the evidence of a listing that nothing of this run has touched: a commit notes that no
+    object of the writer is left; a checkpoint leaves its identifiers out once that note is a day old. An
+    object that shows up again in between takes the note back. So a PUT that lingers for less than a day after
+    the collection is still known to be consumed.
     """
-    ended = log.reopen().transactions.ended_writers()
+    state = log.reopen()
+    ended = state.transactions.ended_writers()
     if not ended:
         return
-    names = [parse_inbox_key(info.key) for info in storage.list(f"inbox/{log.table}/")]
+    names = [parse_inbox_key(info.key) for info in seen.inbox]
     present = {name.writer for name in names if name is not None}
-    gone = [writer for writer in ended if writer not in present]
-    state = log.refresh()
-    noted = {writer for writer in gone if state.transactions.get(end_app_id(writer)) == 1}
-    if fresh := sorted(set(gone) - noted):
+    noted = {writer for writer in ended if state.transactions.get(end_app_id(writer)) == 1}
+    changes = dict.fromkeys(noted & present, 0)
+    changes |= {writer: 1 for writer in ended if writer not in noted and writer not in present}
+    if changes:
         try:
-            commit(
-                log, state, Intent("NOTE ENDS", ended=dict.fromkeys(fresh, 1), data_change=False), sleep=sleep
-            )
+            commit(log, state, Intent("NOTE ENDS", ended=changes, data_change=False), sleep=sleep)
         except CommitConflictError:
             return  # the next run looks again
     version = seen.version_before(WATERMARK_SECONDS)
-    if version is None or not noted:
+    if version is None or not noted - present:
         return
     try:
         day_old = log.at_version(version)
     except (SnapshotExpired, NotFoundError):
         return
+
+    def is_old(writer: str) -> bool:
+        note = end_app_id(writer)
+        return (
+            day_old.transactions.get(note) == 1
+            and day_old.transactions.last_updated(note) == state.transactions.last_updated(note)
+            and day_old.consumed(writer) == state.consumed(writer)
+        )
+
     forget = frozenset(
-        text
-        for writer in noted
-        if day_old.transactions.get(end_app_id(writer)) == 1
-        and day_old.consumed(writer) == state.consumed(writer)
-        for text in day_old.transactions.of_writer(writer)
+        text for writer in noted - present if is_old(writer) for text in state.transactions.of_writer(writer)
     )
     if forget:
         write_checkpoint(log, log.reopen(), forget=forget, wall_clock=wall_clock)
