@@ -1,14 +1,10 @@
 """The local write-ahead journal: append, seal, replay. A point is in it before its call returns."""
 
+from metrics_lake.journal.content import SegmentContent, SegmentHeader, utc_day
 from metrics_lake.journal.directory import Identity, Journal, MemoryJournal, Orphan, adopt_orphans
-from metrics_lake.journal.segments import (
-    SealedSegment,
-    Segment,
-    SegmentContent,
-    SegmentHeader,
-    utc_day,
-)
-from metrics_lake.journal.state import find_state_directory, host_id, unbound_name
+from metrics_lake.journal.sealed import SealedSegment
+from metrics_lake.journal.segments import Segment
+from metrics_lake.journal.state import find_state_directory, host_id, state_directories, unbound_name
 
 __all__ = [
     "Identity",
@@ -22,6 +18,7 @@ __all__ = [
     "adopt_orphans",
     "find_state_directory",
     "host_id",
+    "state_directories",
     "unbound_name",
     "utc_day",
 ]

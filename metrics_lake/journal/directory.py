@@ -5,21 +5,22 @@ from __future__ import annotations
 import errno
 import json
 import os
-import sys
+import re
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
-from metrics_lake.errors import FormatError, JournalError
-from metrics_lake.journal.segments import (
-    FileSegment,
-    MemorySegment,
-    SealedFile,
-    Segment,
-    SegmentHeader,
-    load_sealed,
-    sync_directory,
+from metrics_lake.errors import (
+    CorruptObjectError,
+    FormatError,
+    JournalError,
+    MetricsLakeError,
+    UnsupportedFormatError,
 )
+from metrics_lake.journal.content import SegmentHeader
+from metrics_lake.journal.locks import lock_file, unlock
+from metrics_lake.journal.sealed import SealedFile, load_sealed, set_file_aside, sync_directory
+from metrics_lake.journal.segments import FileSegment, MemorySegment, Segment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,6 +30,7 @@ __all__ = ["Identity", "Journal", "MemoryJournal", "Orphan", "adopt_orphans"]
 
 _LOCK: Final = "lock"
 _IDENTITY: Final = "identity.json"
+_WRITER: Final = re.compile(r"[0-9a-f]{32}")
 _STALE_SECONDS: Final = 3600.0
 
 
@@ -46,12 +48,16 @@ class Identity:
     new: str
     bases: dict[str, int]
 
+    def base(self, table: str) -> int:
+        """Return the old ``seq`` of a table that becomes 0."""
+        return self.bases.get(table, 0)
+
     def restamped(self, header: SegmentHeader) -> SegmentHeader:
         """Return the header of a segment of the old id under the new one."""
         return SegmentHeader(
             writer=self.new,
             table=header.table,
-            first=header.first - self.bases[header.table],
+            first=header.first - self.base(header.table),
             date=header.date,
             lake_id=header.lake_id,
         )
@@ -96,10 +102,11 @@ class Journal:
     def __init__(self, root: Path, writer: str) -> None:
         self.directory = root / writer
         self._segments: list[FileSegment] = []
+        self._has_new_names = True
         hidden = root / f".new-{writer}"
         try:
             hidden.mkdir(parents=True, mode=0o700)
-            fd = _lock(hidden / _LOCK)
+            fd = lock_file(hidden / _LOCK)
             # Renamed only once it is locked: nobody can take it for an orphan's.
             hidden.rename(self.directory)
         except OSError as error:
@@ -124,19 +131,17 @@ class Journal:
         Raises:
             JournalError: The file cannot be made.
         """
-        segment = FileSegment(header, self.directory)
+        segment = FileSegment(header, self)
         self._segments = [*(known for known in self._segments if known.is_held), segment]
         return segment
 
     def remember(self, identity: Identity) -> None:
-        """Keep a new identity, durably, before the first segment is restamped."""
-        temporary = self.directory / f"{_IDENTITY}.tmp"
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(asdict(identity), file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.directory / _IDENTITY)
-        sync_directory(self.directory)
+        """Keep a new identity, durably, before the first segment is restamped.
+
+        Raises:
+            JournalError: The journal cannot be written.
+        """
+        _remember(self.directory, identity)
 
     def move(self, root: Path) -> None:
         """Bind a journal that was begun offline to the lake that was reached."""
@@ -150,25 +155,38 @@ class Journal:
                 path=str(self.directory),
             ) from error
         self.directory = target
-        for segment in self._segments:
-            segment.directory = target
+        self._has_new_names = True
 
     def sync(self) -> None:
-        """Bring the directory's entries to stable storage."""
-        sync_directory(self.directory)
+        """Bring the names of the segments, and once those of the folders above, to stable storage.
+
+        Raises:
+            JournalError: The device failed.
+        """
+        try:
+            sync_directory(self.directory)
+            if self._has_new_names:
+                # {state}/{lake id}/{host id}/{writer}: each folder's name stands in the one above it.
+                for folder in list(self.directory.parents)[:4]:
+                    sync_directory(folder)
+                self._has_new_names = False
+        except OSError as error:
+            raise JournalError(
+                f"the journal {self.directory} cannot be brought to stable storage: {error.strerror}.",
+                path=str(self.directory),
+            ) from error
 
     def close(self) -> None:
         """Give back the descriptors and the lock; a directory without segments is removed."""
         for segment in self._segments:
             segment.release()
         _remove_if_empty(self.directory)
-        os.close(self._lock_fd)
+        unlock(self._lock_fd)
 
     def abandon_in_child(self) -> None:
-        """Close the parent's descriptors in a forked child: its lock must die with the parent."""
+        """Close the parent's segments in a forked child; its lock is closed there already."""
         for segment in self._segments:
             segment.release()
-        os.close(self._lock_fd)
 
 
 class Orphan:
@@ -177,37 +195,43 @@ class Orphan:
     Attributes:
         directory: The writer's directory.
         segments: Its segments with rows, by table and first ``seq``.
-        unreadable: What this version cannot publish: each file with the reason. It is left as it is.
+        unreadable: What this version cannot publish: each file with the reason.
     """
 
     def __init__(self, directory: Path, lock_fd: int) -> None:
         self.directory = directory
         self._lock_fd = lock_fd
         self.segments: list[SealedFile] = []
-        self.unreadable: list[tuple[Path, FormatError]] = []
+        self.unreadable: list[tuple[Path, MetricsLakeError]] = []
+        for leftover in directory.glob("*.tmp"):
+            leftover.unlink()
         for path in sorted(directory.glob("*.seg")):
             try:
                 segment = load_sealed(path)
             except FormatError as error:
                 self.unreadable.append((path, error))
+                if not isinstance(error, UnsupportedFormatError):
+                    set_file_aside(path)  # what a newer version wrote stays for that version
                 continue
             if segment is None:
                 path.unlink()
             else:
                 self.segments.append(segment)
-        self._finish_restamping()
+        try:
+            self._finish_restamping()
+        except CorruptObjectError as error:
+            self.unreadable += [(segment.path, error) for segment in self.segments]
+            self.segments.clear()
         self.segments.sort(key=_order)
 
     def _finish_restamping(self) -> None:
         """Go on where a process died while it gave its rows a new identity."""
-        path = self.directory / _IDENTITY
-        if not path.exists():
+        identity = _remembered(self.directory)
+        if identity is None:
             return
-        identity = Identity(**json.loads(path.read_text(encoding="utf-8")))
         for i, segment in enumerate(self.segments):
             if segment.header.writer == identity.old:
-                segment.restamp(identity.restamped(segment.header))
-                self.segments[i] = _loaded(segment.path)
+                self.segments[i] = segment.restamp(identity.restamped(segment.header))
 
     def restamp(self, identity: Identity) -> None:
         """Give the unpublished rows of a cloned identity a new one.
@@ -215,17 +239,21 @@ class Orphan:
         Raises:
             JournalError: The journal cannot be written.
         """
-        Journal.remember(self, identity)  # type: ignore[arg-type]  # it needs no more than the directory
+        _remember(self.directory, identity)
         self._finish_restamping()
+
+    def give_up(self, segment: SealedFile, error: MetricsLakeError) -> None:
+        """Leave a segment, and those that follow it in its sequence, where they are."""
+        header = segment.header
+        for later in list(self.segments):
+            if (later.header.table, later.header.writer) == (header.table, header.writer):
+                self.segments.remove(later)
+                self.unreadable.append((later.path, error))
 
     def close(self) -> None:
         """Give back the lock; a directory without segments is removed."""
         _remove_if_empty(self.directory)
-        os.close(self._lock_fd)
-
-    def abandon_in_child(self) -> None:
-        """Close the parent's descriptor in a forked child."""
-        os.close(self._lock_fd)
+        unlock(self._lock_fd)
 
 
 def _order(segment: SealedFile) -> tuple[str, str, int]:
@@ -233,78 +261,84 @@ def _order(segment: SealedFile) -> tuple[str, str, int]:
     return header.table, header.writer, header.first
 
 
-def _loaded(path: Path) -> SealedFile:
-    segment = load_sealed(path)
-    if segment is None:
-        raise JournalError(f"the restamped segment {path} has lost its rows.", path=str(path))
-    return segment
+def _remember(directory: Path, identity: Identity) -> None:
+    temporary = directory / f"{_IDENTITY}.tmp"
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(asdict(identity), file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(directory / _IDENTITY)
+        sync_directory(directory)
+    except OSError as error:
+        raise JournalError(
+            f"the journal {directory} cannot be written: {error.strerror}.", path=str(directory)
+        ) from error
+
+
+def _remembered(directory: Path) -> Identity | None:
+    path = directory / _IDENTITY
+    try:
+        return Identity(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise CorruptObjectError(f"{path} does not name an identity.", path=str(path)) from error
 
 
 def adopt_orphans(roots: Sequence[Path]) -> Iterator[Orphan]:
     """Yield the journals under the roots whose process is dead, each locked by this process.
 
+    What belongs to another user is left to that user.
+
     Args:
         roots: Folders ``{state}/{lake id}/{host id}`` of this host; absent ones are fine.
     """
     for root in roots:
-        if not root.is_dir():
+        try:
+            directories = sorted(root.iterdir())
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
             continue
-        for directory in sorted(root.iterdir()):
+        for directory in directories:
             if directory.name.startswith(".new-"):
                 _remove_stale(directory)
-                continue
-            fd = _lock(directory / _LOCK)
-            if fd is None:
-                continue
-            orphan = Orphan(directory, fd)
-            if orphan.segments or orphan.unreadable:
-                yield orphan
-            else:
-                orphan.close()
+            elif _WRITER.fullmatch(directory.name):
+                orphan = _adopt(directory)
+                if orphan is not None:
+                    yield orphan
 
 
-def _lock(path: Path) -> int | None:
-    """Open and lock a file; None where a living process holds it or has just removed it."""
+def _adopt(directory: Path) -> Orphan | None:
     try:
-        fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    except (FileNotFoundError, NotADirectoryError):
+        fd = lock_file(directory / _LOCK)
+    except PermissionError:
+        return None
+    if fd is None:
         return None
     try:
-        if _lock_descriptor(fd) and os.fstat(fd).st_ino == path.stat().st_ino:
-            return fd
-    except FileNotFoundError:
-        pass  # its owner published everything and removed it between the two calls
-    os.close(fd)
+        orphan = Orphan(directory, fd)
+    except BaseException:
+        unlock(fd)
+        raise
+    if orphan.segments or orphan.unreadable:
+        return orphan
+    orphan.close()
     return None
 
 
-def _lock_descriptor(fd: int) -> bool:
-    """Lock a file until its descriptor is closed; False where another process has it."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    return True
-
-
 def _remove_if_empty(directory: Path) -> None:
-    names = {path.name for path in directory.iterdir()}
-    if names <= {_LOCK, _IDENTITY}:
-        for name in names:
-            (directory / name).unlink()
-        try:
+    try:
+        names = {path.name for path in directory.iterdir()}
+        if names <= {_LOCK, _IDENTITY}:
+            for name in names:
+                (directory / name).unlink()
             directory.rmdir()
-        except OSError as error:
-            # Another process has just opened the lock to look for orphans; it removes what is left.
-            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
-                raise
+    except FileNotFoundError:
+        return  # somebody removed the state folder
+    except OSError as error:
+        # Another process has just opened the lock to look for orphans; it removes what is left.
+        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+            raise
 
 
 def _remove_stale(directory: Path) -> None:
@@ -315,5 +349,5 @@ def _remove_stale(directory: Path) -> None:
         for path in directory.iterdir():
             path.unlink()
         directory.rmdir()
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         return

@@ -8,6 +8,7 @@ url}`` in the lake id's place and is renamed when the lake is known.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import stat
 import tempfile
@@ -21,11 +22,14 @@ from metrics_lake.errors import JournalError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["find_state_directory", "host_id", "unbound_name"]
+__all__ = ["find_state_directory", "host_id", "state_directories", "unbound_name"]
 
 _NETWORK_FILE_SYSTEMS: Final = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "lustre", "gpfs", "beegfs", "ceph", "glusterfs", "9p"}
 )
+
+_MOUNTS: Final = Path("/proc/self/mountinfo")
+_ESCAPED: Final = re.compile(rb"\\([0-7]{3})")
 
 
 @cache
@@ -60,9 +64,8 @@ def find_state_directory(named: str | os.PathLike[str] | None) -> Path | None:
     Raises:
         JournalError: A folder was named and cannot be written.
     """
-    chosen = named if named is not None else os.environ.get("METRICS_LAKE_STATE")
-    if chosen:
-        path = Path(chosen).expanduser().absolute()
+    path = _named(named)
+    if path is not None:
         problem = _prepare(path)
         if problem is not None:
             raise JournalError(
@@ -72,9 +75,26 @@ def find_state_directory(named: str | os.PathLike[str] | None) -> Path | None:
             )
         return path
     for path in _candidates():
-        if not _is_network(path) and _prepare(path) is None:
+        if not is_network(path) and _prepare(path) is None:
             return path
     return None
+
+
+def state_directories(named: str | os.PathLike[str] | None) -> list[Path]:
+    """Return the folders in which processes of this user may have left journals; nothing is made.
+
+    Args:
+        named: As for ``find_state_directory``. Without a name these are several: a process takes the
+            temporary directory only while its home cannot be written.
+    """
+    path = _named(named)
+    candidates = [path] if path is not None else [path for path in _candidates() if not is_network(path)]
+    return [path for path in candidates if _is_ours(path)]
+
+
+def _named(named: str | os.PathLike[str] | None) -> Path | None:
+    chosen = named if named is not None else os.environ.get("METRICS_LAKE_STATE")
+    return Path(chosen).expanduser().absolute() if chosen else None
 
 
 def _candidates() -> Iterator[Path]:
@@ -93,31 +113,55 @@ def _prepare(path: Path) -> str | None:
     """Make the folder and prove that it can be written; return what is wrong."""
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        found = path.lstat()
-        if hasattr(os, "getuid") and found.st_uid != os.getuid() and os.getuid() != 0:
-            return f"it belongs to user {found.st_uid}"
-        if stat.S_ISLNK(found.st_mode) and path.parent == Path(tempfile.gettempdir()):
-            return "it is a symbolic link in a folder that everybody can write"
-        with tempfile.TemporaryFile(dir=path):
-            pass
+        problem = _distrust(path)
+        if problem is None:
+            with tempfile.TemporaryFile(dir=path):
+                pass
     except OSError as error:
         return error.strerror or str(error)
+    return problem
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return path.is_dir() and _distrust(path) is None
+    except OSError:
+        return False
+
+
+def _distrust(path: Path) -> str | None:
+    """Return why a folder that is there must not be used: somebody else may have put it there."""
+    found = path.lstat()
+    if hasattr(os, "getuid") and found.st_uid != os.getuid() and os.getuid() != 0:
+        return f"it belongs to user {found.st_uid}"
+    if stat.S_ISLNK(found.st_mode) and path.parent == Path(tempfile.gettempdir()):
+        return "it is a symbolic link in a folder that everybody can write"
     return None
 
 
-def _is_network(path: Path) -> bool:
-    """Tell whether the path, or its nearest existing parent, lies on a network file system (Linux)."""
-    mounts = Path("/proc/self/mountinfo")
-    if not mounts.exists():
+def is_network(path: Path, mounts: Path = _MOUNTS) -> bool:
+    """Tell whether the path, or its nearest existing parent, lies on a network file system (Linux).
+
+    Args:
+        path: The path; it need not exist.
+        mounts: The kernel's table of mounts.
+    """
+    try:
+        table = mounts.read_bytes()
+    except OSError:
         return False
     while not path.exists() and path != path.parent:
         path = path.parent
-    target = os.path.realpath(path)
-    best, kind = "", ""
-    for line in mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
-        before, _, after = line.partition(" - ")
-        point = before.split(" ")[4].encode().decode("unicode_escape")
-        inside = target == point or target.startswith(point.rstrip("/") + "/")
-        if inside and len(point) >= len(best):
-            best, kind = point, after.split(" ")[0]
+    target = os.fsencode(os.path.realpath(path))
+    best, kind = b"", ""
+    for line in table.splitlines():
+        before, _, after = line.partition(b" - ")
+        fields = before.split(b" ")
+        if len(fields) < 5 or not after:
+            continue
+        point = _ESCAPED.sub(lambda found: bytes((int(found[1], 8),)), fields[4])
+        is_inside = target == point or target.startswith(point.rstrip(b"/") + b"/")
+        # Of several mounts on one point the last one is seen.
+        if is_inside and len(point) >= len(best):
+            best, kind = point, after.split(b" ")[0].decode(errors="replace")
     return kind in _NETWORK_FILE_SYSTEMS or (kind.startswith("fuse.") and kind != "fuse.overlayfs")

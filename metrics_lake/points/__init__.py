@@ -2,17 +2,17 @@
 
 from metrics_lake.points.arguments import checked_step, checked_timestamp, flattened
 from metrics_lake.points.columns import Numbers, int64_column, numbers_of, timestamp_column, values_of
+from metrics_lake.points.decoding import FrameDecoder, decode_frames
 from metrics_lake.points.frames import (
     END,
     HEADER,
     Frame,
-    FrameDecoder,
     Point,
     SeriesEncoder,
     SeriesKey,
-    decode_frames,
     end_frame,
     header_frame,
+    is_torn,
     read_header,
     rows_frame,
     split_frames,
@@ -35,6 +35,7 @@ __all__ = [
     "flattened",
     "header_frame",
     "int64_column",
+    "is_torn",
     "numbers_of",
     "point_rows",
     "points_table",

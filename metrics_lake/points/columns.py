@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -81,7 +81,9 @@ def values_of(values: Any, argument: str) -> Sequence[Any]:
     Raises:
         InvalidInputError: It is not one-dimensional or not a column.
     """
-    if isinstance(values, str | bytes | dict) or not isinstance(values, Iterable):
+    # A set has no order, and of a mapping nobody could say whether its keys or its values were meant.
+    is_column = isinstance(values, Iterable) and not isinstance(values, str | bytes | Mapping | Set)
+    if not is_column:
         raise InvalidInputError(
             f"{argument} is of type {type(values).__name__}.",
             hint="Pass a list or a one-dimensional array.",
@@ -93,7 +95,8 @@ def values_of(values: Any, argument: str) -> Sequence[Any]:
             f"{argument} has {dimensions} dimensions.", hint="Pass one dimension.", argument=argument
         )
     if isinstance(values, list | tuple) or type(values).__module__ == "numpy":
-        return values  # type: ignore[return-value]  # numpy's array is a sequence in all that matters here
+        column: Sequence[Any] = values  # numpy's array is a sequence in all that matters here
+        return column
     for name in ("to_pylist", "to_list", "tolist"):
         as_list = getattr(values, name, None)
         if callable(as_list):
@@ -108,12 +111,17 @@ def int64_column(values: Any, rows: int, argument: str) -> bytes | memoryview:
     Raises:
         InvalidInputError: There are more or fewer than ``rows``, or one is no step.
     """
-    items = values_of(values, argument)
+    if isinstance(values, range):
+        _check_length(len(values), rows, argument)
+        return _packed(values, argument)
+    items: Any = values_of(values, argument)
     _check_length(len(items), rows, argument)
+    if not rows:
+        return b""
     if type(items).__module__ == "numpy" and getattr(items, "dtype", None) is not None:
-        kind = items.dtype.kind  # type: ignore[attr-defined]
-        if kind in "iu" and (kind == "i" or int(items.max()) < 2**63):  # type: ignore[attr-defined]
-            return bytes(items.astype("<i8").tobytes())  # type: ignore[attr-defined]
+        kind = items.dtype.kind
+        if kind == "i" or (kind == "u" and int(items.max()) < 2**63):
+            return bytes(items.astype("<i8").tobytes())
     if set(map(type, items)) != {int}:
         items = [_present(checked_step(item), argument) for item in items]
     return _packed(items, argument)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from metrics_lake.errors import InvalidInputError
 from metrics_lake.points.arguments import EARLIEST_MICROS, LATEST_MICROS
 from metrics_lake.points.columns import Numbers
-from metrics_lake.points.frames import Point, SeriesEncoder, SeriesKey, decode_frames, split_frames
+from metrics_lake.points.decoding import decode_frames
+from metrics_lake.points.frames import Point, SeriesEncoder, SeriesKey, split_frames
 from metrics_lake.resources import MAX_ID_LENGTH, canonical_tags, check_id, nearest, tags_key
 from metrics_lake.schema import METRICS, arrow_schema
 from metrics_lake.values import KINDS, encode
@@ -28,9 +29,9 @@ def point_rows(data: Any, clock: int) -> pa.Table:
     """Return a table of points in the lake's columns, without ``writer`` and ``seq``.
 
     Args:
-        data: An Arrow, Polars or pandas table or an Arrow reader with the columns ``resource``, ``metric`` and
-            ``value`` and, where wanted, ``step``, ``timestamp`` (with a time zone, or POSIX seconds), ``tags``
-            (a map or a struct), or ``kind`` and ``text`` (then ``value`` is the numeric view).
+        data: An Arrow, Polars or pandas table or an Arrow reader with the columns ``resource``, ``metric``
+            and ``value`` and, where wanted, ``step``, ``timestamp`` (with a time zone, or POSIX seconds),
+            ``tags`` (a map or a struct), or ``kind`` and ``text`` (then ``value`` is the numeric view).
         clock: The time of points without one, microseconds since 1970.
 
     Raises:
@@ -43,7 +44,7 @@ def point_rows(data: Any, clock: int) -> pa.Table:
     _check_names(names)
     rows = table.num_rows
 
-    def column(name: str) -> pa.ChunkedArray | None:
+    def column(name: str) -> pa.ChunkedArray[Any] | None:
         return table.column(name) if name in names else None
 
     value, kind, text = _values(table)
@@ -92,7 +93,7 @@ def series_rows(
     encoded = [encode(value) for value in values]
     # Zeroes stand in for the values: the rest of the columns is the same.
     rows = _rows_of_frame(SeriesEncoder().numbers(series, 0, bytes(len(steps)), stamps, steps))
-    columns = {
+    columns: dict[str, pa.Array[Any]] = {
         "value": pa.array([value for _, value, _ in encoded], pa.float64()),
         "kind": pa.array([kind for kind, _, _ in encoded], pa.string()),
         "text": pa.array([text for _, _, text in encoded], pa.string()),
@@ -113,7 +114,8 @@ def stamped_rows(rows: pa.Table, writer: str) -> pa.Table:
     import pyarrow.compute as pc
 
     count = rows.num_rows
-    seq = pc.cumulative_sum(pa.repeat(pa.scalar(1, pa.int64()), count), start=-1)
+    ones = pa.repeat(pa.scalar(1, pa.int64()), count)
+    seq = pc.cumulative_sum(ones, start=pa.scalar(-1, pa.int64()))
     stamped = rows.append_column("writer", pa.repeat(pa.scalar(writer), count)).append_column("seq", seq)
     schema = arrow_schema(METRICS)
     return stamped.select(schema.names).cast(schema)
@@ -136,7 +138,7 @@ def _arrow_table(data: Any) -> pa.Table:
             return pa.RecordBatchReader.from_stream(data).read_all()
         if isinstance(data, Mapping):
             return pa.table(dict(data))
-    except (pa.ArrowException, TypeError) as error:
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise InvalidInputError(
             f"the table cannot be turned into Arrow: {error}",
             hint="Give each column one type.",
@@ -172,7 +174,7 @@ def _check_names(names: list[str]) -> None:
         raise InvalidInputError("'kind' and 'text' come together.", argument="table")
 
 
-def _strings(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+def _strings(column: pa.ChunkedArray[Any], name: str) -> pa.ChunkedArray[Any]:
     import pyarrow as pa
 
     kind = column.type
@@ -186,7 +188,7 @@ def _strings(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     return column.cast(pa.string())
 
 
-def _ids(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+def _ids(column: pa.ChunkedArray[Any], name: str) -> pa.ChunkedArray[Any]:
     import pyarrow.compute as pc
 
     ids = _strings(column, name)
@@ -199,7 +201,7 @@ def _ids(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     return ids
 
 
-def _steps(column: pa.ChunkedArray | None, rows: int) -> Any:
+def _steps(column: pa.ChunkedArray[Any] | None, rows: int) -> Any:
     import pyarrow as pa
 
     if column is None or pa.types.is_null(column.type):
@@ -217,7 +219,7 @@ def _steps(column: pa.ChunkedArray | None, rows: int) -> Any:
     raise InvalidInputError(f"the column 'step' is {column.type}.", hint="Pass integers.", argument="table")
 
 
-def _timestamps(column: pa.ChunkedArray | None, rows: int, clock: int) -> Any:
+def _timestamps(column: pa.ChunkedArray[Any] | None, rows: int, clock: int) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -236,23 +238,34 @@ def _timestamps(column: pa.ChunkedArray | None, rows: int, clock: int) -> Any:
             argument="table",
         )
     elif pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        micros = pc.round(pc.multiply(column.cast(pa.float64()), 1e6)).cast(pa.int64(), safe=False)
-        if pa.types.is_floating(kind) and pc.any(pc.invert(pc.is_finite(column))).as_py():
+        seconds = column.cast(pa.float64(), safe=False)
+        if pc.any(pc.invert(pc.is_finite(seconds))).as_py():
             raise InvalidInputError("the column 'timestamp' holds NaN or inf.", argument="table")
+        # Checked before it becomes an int: beyond 64 bits a cast gives anything.
+        _check_instants(seconds, 1e-6)
+        micros = pc.round(pc.multiply(seconds, 1e6)).cast(pa.int64(), safe=False)
     else:
         raise InvalidInputError(
             f"the column 'timestamp' is {kind}.",
             hint="Pass timestamps with a time zone, or POSIX seconds.",
             argument="table",
         )
-    bounds = pc.min_max(micros).as_py()
-    if bounds["min"] is not None and not EARLIEST_MICROS <= bounds["min"] <= bounds["max"] <= LATEST_MICROS:
+    _check_instants(micros, 1)
+    return micros.fill_null(now).cast(instants)
+
+
+def _check_instants(column: pa.ChunkedArray[Any], unit: float) -> None:
+    import pyarrow.compute as pc
+
+    bounds: Any = pc.min_max(column).as_py()
+    if bounds["min"] is None:
+        return
+    if not EARLIEST_MICROS * unit <= bounds["min"] <= bounds["max"] <= LATEST_MICROS * unit:
         raise InvalidInputError(
             "the column 'timestamp' reaches beyond the years 1900 to 9999.",
             hint="Numbers are POSIX seconds, not milliseconds.",
             argument="table",
         )
-    return micros.fill_null(now).cast(instants)
 
 
 def _values(table: pa.Table) -> tuple[Any, Any, Any]:
@@ -263,6 +276,7 @@ def _values(table: pa.Table) -> tuple[Any, Any, Any]:
     column = table.column("value")
     kind, rows = column.type, table.num_rows
     no_text = pa.nulls(rows, pa.string())
+    value: pa.ChunkedArray[Any] | pa.Array[Any]
     if "kind" in table.column_names:
         return _stored_values(table)
     if pa.types.is_floating(kind):
@@ -287,10 +301,10 @@ def _values(table: pa.Table) -> tuple[Any, Any, Any]:
     return value, pc.if_else(column.is_null(), "null", name), no_text
 
 
-def _fits_a_double(column: pa.ChunkedArray) -> bool:
+def _fits_a_double(column: pa.ChunkedArray[Any]) -> bool:
     import pyarrow.compute as pc
 
-    bounds = pc.min_max(column).as_py()
+    bounds: Any = pc.min_max(column).as_py()
     return bounds["min"] is None or -_EXACT_INT <= bounds["min"] <= bounds["max"] <= _EXACT_INT
 
 
@@ -318,7 +332,7 @@ def _stored_values(table: pa.Table) -> tuple[Any, Any, Any]:
     return value.cast(pa.float64()), kinds, text
 
 
-def _tags(column: pa.ChunkedArray | None, rows: int) -> tuple[Any, Any]:
+def _tags(column: pa.ChunkedArray[Any] | None, rows: int) -> tuple[Any, Any]:
     """Return the columns tags and tags_key in canonical form."""
     import pyarrow as pa
 
@@ -337,7 +351,13 @@ def _tags(column: pa.ChunkedArray | None, rows: int) -> tuple[Any, Any]:
     keys: list[str] = []
     for item in column.to_pylist():
         pairs = tuple(item.items()) if isinstance(item, dict) else tuple(item or ())
-        if pairs not in known:
+        try:
+            is_new = pairs not in known
+        except TypeError as error:
+            raise InvalidInputError(
+                f"the column 'tags' is {column.type}.", hint="Pass tags of strings.", argument="table"
+            ) from error
+        if is_new:
             # A struct has all its fields in every row: a null one is a tag that this row does not have.
             present = {key: value for key, value in pairs if value is not None or not is_struct}
             if len({key for key, _ in pairs}) != len(pairs):

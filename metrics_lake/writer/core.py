@@ -101,8 +101,8 @@ class Writer:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._opening = threading.Lock()
-        self._outbox = Outbox(self._storage, self._changed, self._take_new_identity)
-        self._publisher = Publisher(self._changed, self._outbox, self._seal_all, self._bind)
+        self._outbox = Outbox(self._storage, self._changed, self._take_new_identity, self._settings.state_dir)
+        self._publisher = Publisher(self._changed, self._outbox, self._seal_all, self._bind, self._let_go)
         self._syncer = Syncer(self._changed, self._outbox)
         self._journal: Journal | MemoryJournal | None = None
         self._id: str | None = None
@@ -111,6 +111,9 @@ class Writer:
         self._metrics: Segment | None = None
         self._next: dict[str, int] = {}
         self._pending = {table: PendingRows() for table in TABLES}
+        self._decoding = threading.Lock()
+        self._identity: Identity | None = None
+        self._has_journal = False
         self._last_clock = 0
         self._is_closing = False
 
@@ -145,22 +148,30 @@ class Writer:
             kind = KIND_CODES[name]
         if step is not None:
             step = checked_step(step)
-        series = (resource, metric, tags_key(canonical_tags(tags)) if tags else "")
+        series = (resource, metric, "" if tags is None else tags_key(canonical_tags(tags)))
         micros = None if timestamp is None else checked_timestamp(timestamp)
         if durability is not None:
             _check_durability(durability)
+        is_plain = durability is None and self._settings.durability == "logged"
         with self._lock:
             segment = self._metrics
-            if segment is None or segment.row_count >= MAX_CALL_ROWS or self._is_full():
+            if (
+                segment is None
+                or segment.row_count >= MAX_CALL_ROWS
+                or segment.size_bytes > MAX_CALL_BYTES
+                or self._outbox.journal_bytes >= self._settings.journal_max_bytes
+            ):
                 segment = self._segment_for(METRICS, 1)
+            if not is_plain:
+                self._check_level(durability)
             if micros is None:
                 micros = time.time_ns() // 1000
                 if micros <= self._last_clock:
                     micros = self._last_clock + 1
                 self._last_clock = micros
             self._append(segment, segment.encoder.point(series, kind, number, text, micros, step), 1)
-        if durability is not None or self._settings.durability != "logged":
-            self._reach(METRICS, durability)
+        if not is_plain:
+            self._reach(durability)
 
     def log_points(
         self, points: Sequence[Point], step: int | None, micros: int | None, durability: Durability | None
@@ -168,9 +179,10 @@ class Writer:
         """Journal the points of one call, all or nothing."""
         with self._lock:
             segment = self._segment_for(METRICS, len(points))
+            self._check_level(durability)
             stamp = self._clock() if micros is None else micros
             self._append(segment, segment.encoder.points(points, stamp, step), len(points))
-        self._reach(METRICS, durability)
+        self._reach(durability)
 
     def log_numbers(
         self,
@@ -185,15 +197,18 @@ class Writer:
         rows = len(values) // 8
         with self._lock:
             segment = self._segment_for(METRICS, rows)
+            self._check_level(durability)
             stamps = self._clock() if timestamps is None else timestamps
             self._append(segment, segment.encoder.numbers(series, kind, values, stamps, steps), rows)
-        self._reach(METRICS, durability)
+        self._reach(durability)
 
     def log_frame(self, table: str, frame: bytes, rows: int, durability: Durability | None) -> None:
         """Journal rows that were framed by the caller, all or nothing."""
         with self._lock:
-            self._append(self._segment_for(table, rows), frame, rows)
-        self._reach(table, durability)
+            segment = self._segment_for(table, rows)
+            self._check_level(durability)
+            self._append(segment, frame, rows)
+        self._reach(durability)
 
     def clock(self) -> int:
         """Return this call's time: microseconds since 1970, strictly increasing over the writer's calls."""
@@ -208,7 +223,8 @@ class Writer:
         try:
             segment.append(frame, rows)
         except JournalError:
-            segment.encoder.undo()
+            if segment.is_sealed:
+                self._metrics = None  # it could not be mended: the next call seals it and opens another one
             raise
         self._outbox.journal_bytes += len(frame)
 
@@ -245,6 +261,10 @@ class Writer:
     def _make_room(self) -> None:
         """Raise, or wait for the publisher; called with the lock held."""
         outbox = self._outbox
+        if self._segments:
+            self._publisher.flush_due = time.monotonic()  # the cap may be smaller than a segment
+            self._publisher.start()
+            self._changed.notify_all()
         if self._settings.on_full == "raise" or self._publisher.fatal is not None or self._is_closing:
             where = self._journal.where if self._journal else "of this handle"
             reason = "; ".join(outbox.problems.values()) or "logging is faster than publishing"
@@ -254,7 +274,6 @@ class Writer:
                 hint="Mend the store, raise journal_max_bytes, or wait with on_full='block'.",
                 path=where,
             )
-        self._publisher.ask()
         self._changed.wait(1.0)
 
     def _new_segment(self, table: str, journal: Journal | MemoryJournal) -> Segment:
@@ -280,21 +299,26 @@ class Writer:
 
     def _seal(self, table: str, *, is_end: bool = False) -> None:
         """Close a table's open segment for more rows and queue it; called with the lock held."""
-        segment = self._segments.pop(table, None)
+        segment = self._segments.get(table)
         if table == METRICS:
             self._metrics = None
         if segment is None:
             return
         outbox = self._outbox
-        outbox.journal_bytes -= segment.size_bytes
-        if not segment.row_count:
+        if segment.row_count:
+            before = segment.size_bytes
+            if not segment.is_sealed:
+                segment.seal(is_end=is_end)
+            outbox.journal_bytes += segment.size_bytes - before
+            self._next[table] = segment.end
+            # In this order, and looked for: a signal's handler may have raised here the last time.
+            if not outbox.queue or outbox.queue[-1] is not segment:
+                outbox.queue.append(segment)
+            del self._segments[table]
+        else:
+            del self._segments[table]
+            outbox.journal_bytes -= segment.size_bytes
             segment.discard()
-            return
-        if not segment.is_sealed:
-            segment.seal(is_end=is_end)
-        outbox.journal_bytes += segment.size_bytes
-        self._next[table] = segment.end
-        outbox.queue.append(segment)
 
     def _seal_all(self) -> None:
         self._publisher.flush_due = None
@@ -309,16 +333,21 @@ class Writer:
         is_old = time.monotonic() - self._born > _YOUNG_SECONDS
         return _REMOTE_FLUSH_SECONDS if is_old and self._storage.is_remote else _FLUSH_SECONDS
 
-    def _reach(self, table: str, durability: Durability | None) -> None:
+    def _check_level(self, durability: Durability | None) -> None:
+        """Refuse, before anything is written, a level that this machine cannot give."""
+        if (durability or self._settings.durability) == "synced" and not isinstance(self._journal, Journal):
+            raise JournalError(
+                "durability 'synced' needs a journal on disk, and no folder for one can be written on this "
+                "machine: nothing of this call was logged.",
+                hint="Name a folder with METRICS_LAKE_STATE.",
+            )
+
+    def _reach(self, durability: Durability | None) -> None:
         """Raise the durability of what this call journaled to the level that was asked for."""
         level = durability or self._settings.durability
         if level == "published":
             self.flush()
         elif level == "synced":
-            with self._lock:
-                segment = self._segments.get(table)
-            if segment is not None:
-                segment.sync()
             self._syncer.sync()
 
     # -- opening -------------------------------------------------------------------------------------------
@@ -329,17 +358,14 @@ class Writer:
             if self._journal is not None:
                 return
             outbox = self._outbox
-            if outbox.state is None:
-                outbox.state = find_state_directory(self._settings.state_dir)
+            outbox.state = find_state_directory(self._settings.state_dir)
             try:
                 lake: LakeFile | None = outbox.connect(create=True)
             except StorageError as error:
                 if not error.retryable:
                     raise
                 lake = None
-                outbox.report(
-                    "publishing", f"the store cannot be reached ({error}); points are kept in the journal."
-                )
+                outbox.report("publishing", f"the store cannot be reached; points are kept here. {error}")
             if lake is not None:
                 outbox.adopt(lake)
             writer = new_writer_id()
@@ -356,6 +382,7 @@ class Writer:
             with self._lock:
                 self._id = writer
                 self._journal = journal
+                self._has_journal = True
 
     def connect(self) -> LakeFile:
         """Return the lake; make it if there is none.
@@ -374,45 +401,52 @@ class Writer:
         if outbox.lake is None:
             with self._lock:
                 outbox.lake = lake
-        if outbox.state is None:
-            outbox.state = find_state_directory(self._settings.state_dir)
         outbox.adopt(lake)
         if outbox.orphans and not self._publisher.is_started:
             try:
-                outbox.publish_all()
+                outbox.publish_all(lake)
             except StorageError as error:
                 outbox.report("publishing", f"points of a process that died wait in the journal: {error}")
 
-    def _bind(self) -> None:
-        """Move a journal that was begun offline to the lake that was reached."""
+    def _bind(self) -> LakeFile:
+        """Return the lake; move a journal that was begun offline to it."""
         outbox = self._outbox
         lake = outbox.connect(create=True)
         outbox.adopt(lake)
+        if self._identity is not None:
+            self._take_new_identity(self._identity.old)  # the journal could not be written the last time
         journal = self._journal
         if isinstance(journal, Journal) and outbox.state is not None:
             root = outbox.state / lake.lake_id / host_id()
             if journal.directory.parent != root:
                 with self._lock:
                     journal.move(root)
+        return lake
 
     def _take_new_identity(self, old: str) -> None:
         """Give every unpublished point of this writer a new writer id: somebody else has the old one."""
         with self._lock:
             for table in list(self._segments):
                 self._seal(table)
-            queue = self._outbox.queue
-            bases: dict[str, int] = {}
-            for segment in queue:
-                bases.setdefault(segment.header.table, segment.header.first)
-            for table, end in self._next.items():
-                bases.setdefault(table, end)
-            identity = Identity(old=old, new=new_writer_id(), bases=bases)
+            outbox = self._outbox
+            identity = self._identity
+            if identity is None:
+                bases: dict[str, int] = {}
+                for segment in outbox.queue:
+                    bases.setdefault(segment.header.table, segment.header.first)
+                for table, end in self._next.items():
+                    bases.setdefault(table, end)
+                identity = self._identity = Identity(old=old, new=new_writer_id(), bases=bases)
             if self._journal is not None:
                 self._journal.remember(identity)
-            for i, segment in enumerate(queue):
-                queue[i] = segment.restamp(identity.restamped(segment.header))
+            for i, segment in enumerate(outbox.queue):
+                if segment.header.writer == identity.old:
+                    restamped = segment.restamp(identity.restamped(segment.header))
+                    outbox.journal_bytes += restamped.size_bytes - segment.size_bytes
+                    outbox.queue[i] = restamped
             self._id = identity.new
-            self._next = {table: end - bases[table] for table, end in self._next.items()}
+            self._next = {table: end - identity.base(table) for table, end in self._next.items()}
+            self._identity = None
 
     # -- flushing and closing --------------------------------------------------------------------------------
 
@@ -428,42 +462,50 @@ class Writer:
         """
         begun = time.monotonic()
         before = self._outbox.published
-        if not self._publisher.is_started:
-            if self._outbox.orphans:
-                self._publisher.publish()
-                self._raise_if_pending()
-            return self._receipt(before, begun)
+        self._publish_until(timeout_seconds)
+        if self._publisher.fatal is not None:
+            raise self._publisher.fatal
+        return self._receipt(before, begun)
+
+    def _publish_until(self, timeout_seconds: float | None) -> None:
+        outbox, publisher = self._outbox, self._publisher
         with self._changed:
-            self._seal_all()
-            last = self._outbox.queue[-1] if self._outbox.queue else None
-            failed_before = self._publisher.failed_rounds
-            self._publisher.ask()
-            self._publisher.start()
-
-            def is_settled() -> bool:
-                if last is None or not self._outbox.queue or not any(last is s for s in self._outbox.queue):
-                    return not self._outbox.orphans or self._publisher.failed_rounds > failed_before
-                gave_up = timeout_seconds is None and self._publisher.failed_rounds > failed_before
-                return gave_up or self._publisher.fatal is not None
-
-            if timeout_seconds is None:
-                # Woken now and then: a publisher that died is started again and seen here.
-                while not self._changed.wait_for(is_settled, timeout=5.0):
-                    self._publisher.start()
+            if publisher.is_stopped:
+                is_left = bool(outbox.queue)
+            elif not publisher.is_started and not outbox.orphans:
+                return
             else:
-                self._changed.wait_for(is_settled, timeout=timeout_seconds)
-            is_left = last is not None and any(last is segment for segment in self._outbox.queue)
+                self._seal_all()
+                wanted = outbox.done + len(outbox.queue)
+                failed_before = publisher.failed_rounds
+
+                def is_settled() -> bool:
+                    gave_up = timeout_seconds is None and publisher.failed_rounds > failed_before
+                    is_done = outbox.done >= wanted and not outbox.orphans
+                    return is_done or gave_up or publisher.fatal is not None
+
+                publisher.ask()
+                if not publisher.wait(is_settled, timeout_seconds) and not publisher.start():
+                    # No thread can be started, as when the interpreter is on its way out.
+                    self._lock.release()
+                    try:
+                        publisher.publish()
+                    finally:
+                        self._lock.acquire()
+                is_left = outbox.done < wanted or (self._journal is None and bool(outbox.orphans))
         if is_left:
             self._raise_if_pending()
-        damaged = [problem for name, problem in self._outbox.problems.items() if name.startswith("journal /")]
-        if damaged:
-            raise NotPublishedError(" ".join(damaged), hint="See lake.status().")
-        return self._receipt(before, begun)
+        if outbox.losses:
+            losses, outbox.losses = outbox.losses, []
+            raise NotPublishedError(" ".join(losses), hint="See lake.status().")
 
     def _raise_if_pending(self) -> None:
         with self._lock:
             points = self._outbox.pending_points()
-            where = self._journal.where if self._journal else str(self._outbox.state)
+            adopted = self._outbox.orphans[:1]
+            where = str(adopted[0].directory) if adopted else ""
+            if self._journal is not None:
+                where = self._journal.where
         if not points:
             return
         reason = self._outbox.problems.get("publishing", "the store did not answer in time")
@@ -497,36 +539,50 @@ class Writer:
             for table in sorted(self._segments, key=_publishing_order):
                 self._seal(table, is_end=True)
         try:
-            self.flush(timeout_seconds)
+            self._publish_until(timeout_seconds)
             self._mark_ends(ended)
         finally:
-            with self._changed:
-                self._publisher.stop()
+            self._publisher.stop()
             self._syncer.stop()
-            if self._journal is not None:
-                self._journal.close()
+            # A publisher that is in the middle of a request keeps the journal, and lets it go by itself.
+            if not self._publisher.is_alive:
+                self._let_go()
 
     def _mark_ends(self, ended: Sequence[str]) -> None:
-        lake = self._outbox.lake
-        if lake is None or self._id is None:
+        """Say in the inbox that this writer goes no further; a reader loses nothing where it is not said."""
+        outbox = self._outbox
+        left = [(table, end) for table, end in self._next.items() if end and table not in ended]
+        if not left or outbox.lake is None or self._id is None or self._publisher.fatal is not None:
             return
         today = utc_day(time.time_ns() // 1000)
-        for table, end in self._next.items():
-            if end and table not in ended:
+        try:
+            lake = outbox.connect(create=False)
+            for table, end in left:
                 publish_end(self._storage, lake.lake_id, table, self._id, end, today)
+        except MetricsLakeError as error:
+            outbox.problems["closing"] = f"the end of writer {self._id} could not be marked: {error}"
+
+    def _let_go(self) -> None:
+        """Give back the journals, own and adopted; once, whoever comes first."""
+        with self._lock:
+            has_journal, self._has_journal = self._has_journal, False
+            orphans = list(self._outbox.orphans)
+        if has_journal and self._journal is not None:
+            self._journal.close()
+        for orphan in orphans:
+            orphan.close()
 
     # -- for reads, forks and reports ------------------------------------------------------------------------
 
     def pending(self, table: str) -> list[PendingRun]:
         """Return the table's rows that are not published yet, adopted ones of dead processes included."""
-        with self._lock:
-            segments = self._outbox.sealed(table)
-            current = self._segments.get(table)
-            if current is not None:
-                segments.append((current, current.size_bytes))
-        if not segments:
-            return []
-        return self._pending[table].runs(segments)
+        with self._decoding:
+            with self._lock:
+                segments = self._outbox.sealed(table)
+                current = self._segments.get(table)
+                if current is not None:
+                    segments.append((current, current.size_bytes))
+            return self._pending[table].runs(segments) if segments else []
 
     @property
     def has_pending(self) -> bool:
@@ -558,14 +614,20 @@ class Writer:
         """Make a forked child a writer of its own: the parent's points and locks stay the parent's."""
         if self._journal is not None:
             self._journal.abandon_in_child()
-        for orphan in self._outbox.orphans:
-            orphan.abandon_in_child()
         self._begin()
 
-    def close_at_exit(self) -> None:
-        """Publish at interpreter exit; what cannot be published is a warning, it is safe in the journal."""
+    def finish(self, *, is_last: bool, timeout_seconds: float = 30.0) -> None:
+        """Publish at interpreter exit; what cannot be published is a warning, it is safe in the journal.
+
+        Args:
+            is_last: Nothing can log any more: close. False while other threads still run.
+            timeout_seconds: How long to keep trying.
+        """
         try:
-            self.close()
+            if is_last:
+                self.close(timeout_seconds)
+            else:
+                self.flush(timeout_seconds)
         except MetricsLakeError as error:
             warn_in_background(f"metrics_lake at exit: {error}")
 

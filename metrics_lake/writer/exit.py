@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import concurrent.futures.thread  # noqa: F401 -- registers its own exit hook, which must come before ours
 import os
 import threading
 import weakref
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -21,9 +23,21 @@ def close_at_exit(writer: Writer) -> None:
     _writers.add(writer)
 
 
-def _close_all() -> None:
-    for writer in list(_writers):
-        writer.close_at_exit()
+def _finish_all(*, is_last: bool) -> None:
+    with ExitStack() as stack:  # each of them, whatever another one raises
+        for writer in list(_writers):
+            stack.callback(writer.finish, is_last=is_last)
+
+
+def _when_main_thread_ends() -> None:
+    # The interpreter now waits for the threads that are no daemons, and they may go on logging.
+    current = threading.current_thread()
+    others = [thread for thread in threading.enumerate() if thread is not current and not thread.daemon]
+    _finish_all(is_last=not others)
+
+
+def _when_all_threads_ended() -> None:
+    _finish_all(is_last=True)
 
 
 def _begin_in_child() -> None:
@@ -32,14 +46,12 @@ def _begin_in_child() -> None:
 
 
 def _register() -> None:
-    # atexit comes too late: by then thread pools, which object stores' drivers need, refuse new work. The
-    # threading module's own hooks run first, newest first; concurrent.futures registers with them as well.
+    atexit.register(_when_all_threads_ended)
+    # Mostly that comes too late: by then thread pools, which object stores' drivers need, refuse new work.
+    # The threading module's own hooks run first, newest first; concurrent.futures registers with them too.
     register = getattr(threading, "_register_atexit", None)
-    if register is None:
-        import atexit
-
-        register = atexit.register
-    register(_close_all)
+    if register is not None:
+        register(_when_main_thread_ends)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_begin_in_child)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from metrics_lake.errors import JournalError, MetricsLakeError
@@ -14,12 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from metrics_lake.journal import Journal, Segment
+    from metrics_lake.lakefile import LakeFile
 
 __all__ = ["Publisher", "Syncer"]
 
 _SYNC_SECONDS: Final = 0.05
 _FIRST_RETRY_SECONDS: Final = 0.5
 _LAST_RETRY_SECONDS: Final = 60.0
+_LOOK_SECONDS: Final = 5.0
 
 
 class Publisher:
@@ -30,6 +33,7 @@ class Publisher:
         outbox: What is to be published.
         seal_all: Seals the writer's open segments; called with the lock held.
         bind: Reaches the lake; called without the lock.
+        let_go: Gives back the journal of a stopped writer; called without the lock.
 
     Attributes:
         flush_due: When the open segments are to be sealed, on the monotonic clock; None where there are none.
@@ -43,17 +47,18 @@ class Publisher:
         changed: threading.Condition,
         outbox: Outbox,
         seal_all: Callable[[], None],
-        bind: Callable[[], None],
+        bind: Callable[[], LakeFile],
+        let_go: Callable[[], None],
     ) -> None:
         self._changed = changed
         self._outbox = outbox
         self._seal_all = seal_all
         self._bind = bind
+        self._let_go = let_go
         self._thread: threading.Thread | None = None
         self._answered = 0
         self._retry_at = 0.0
         self._retry_seconds = _FIRST_RETRY_SECONDS
-        self._is_stopped = False
         self.flush_due: float | None = None
         self.asked = 0
         self.failed_rounds = 0
@@ -64,16 +69,49 @@ class Publisher:
         """True once a thread publishes."""
         return self._thread is not None
 
-    def start(self) -> None:
-        """Start the thread if none is alive; called with the lock held."""
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._run, name="metrics_lake-publisher", daemon=True)
-            self._thread.start()
+    @property
+    def is_alive(self) -> bool:
+        """True while a thread publishes."""
+        return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def is_stopped(self) -> bool:
+        """True once the writer was closed: nothing is published any more."""
+        return self._outbox.is_stopped
+
+    def start(self) -> bool:
+        """Start the thread if none is alive, and tell whether one is now; called with the lock held."""
+        if self.is_alive or self.is_stopped:
+            return self.is_alive
+        thread = threading.Thread(target=self._run, name="metrics_lake-publisher", daemon=True)
+        self._thread = thread
+        try:
+            thread.start()
+        except RuntimeError:
+            # No more threads, or the interpreter is on its way out. What was logged is in the journal, and
+            # flush() publishes it in its caller's thread.
+            return False
+        return True
 
     def stop(self) -> None:
-        """End the thread after what it is doing; called with the lock held."""
-        self._is_stopped = True
-        self._changed.notify_all()
+        """End the thread, after the request that it is in the middle of; called without the lock."""
+        with self._changed:
+            self._outbox.is_stopped = True
+            self._changed.notify_all()
+        if self.is_alive and self._thread is not None:
+            self._thread.join(timeout=1.0)
+
+    def wait(self, is_settled: Callable[[], bool], timeout_seconds: float | None) -> bool:
+        """Wait for the thread, and tell whether the predicate holds; called with the lock held."""
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        while self.start():
+            # Woken now and then: a thread that died is started again and seen here.
+            left = _LOOK_SECONDS if deadline is None else min(deadline - time.monotonic(), _LOOK_SECONDS)
+            if self._changed.wait_for(is_settled, timeout=max(left, 0.0)):
+                return True
+            if deadline is not None and time.monotonic() >= deadline:
+                return False
+        return is_settled()
 
     def ask(self) -> None:
         """Ask for a flush now, whatever failed before; called with the lock held."""
@@ -83,8 +121,8 @@ class Publisher:
     def publish(self) -> None:
         """Publish what is sealed; on failure set the time of the next try."""
         try:
-            self._bind()
-            self._outbox.publish_all()
+            if self._outbox.has_work:
+                self._outbox.publish_all(self._bind())
         except LakeReplacedError as error:
             with self._changed:
                 self.fatal = error
@@ -97,7 +135,7 @@ class Publisher:
                 self._retry_at = 0.0
                 self._changed.notify_all()
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: BaseException) -> None:
         self._outbox.report("publishing", f"publishing failed and is tried again: {error}")
         with self._changed:
             self.failed_rounds += 1
@@ -106,10 +144,22 @@ class Publisher:
             self._changed.notify_all()
 
     def _run(self) -> None:
+        try:
+            self._publish_for_ever()
+        except BaseException as error:
+            # Nobody foresaw it: the thread ends with a traceback, and a successor tries again in a while.
+            self._failed(error)
+            with self._changed:
+                self._thread = None
+                self.start()
+            raise
+        self._let_go()
+
+    def _publish_for_ever(self) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(self._has_reason, timeout=self._seconds_to_due())
-                if self._is_stopped:
+                if self.is_stopped:
                     return
                 if not self._has_reason():
                     continue
@@ -119,18 +169,18 @@ class Publisher:
             self.publish()
 
     def _has_reason(self) -> bool:
-        return self._is_stopped or self.asked > self._answered or self._is_due()
+        return self.is_stopped or self.asked > self._answered or self._is_due()
 
     def _is_flush_due(self) -> bool:
         return self.flush_due is not None and time.monotonic() >= self.flush_due
 
     def _is_due(self) -> bool:
         """True where there is something to publish and the last failure is long enough ago."""
-        has_work = bool(self._outbox.queue or self._outbox.orphans) or self._is_flush_due()
+        has_work = self._outbox.has_work or self._is_flush_due()
         return has_work and time.monotonic() >= self._retry_at
 
     def _seconds_to_due(self) -> float | None:
-        if self._outbox.queue or self._outbox.orphans:
+        if self._outbox.has_work:
             due = self._retry_at
         elif self.flush_due is not None:
             due = max(self.flush_due, self._retry_at)
@@ -152,16 +202,23 @@ class Syncer:
         self._outbox = outbox
         self._thread: threading.Thread | None = None
         self._segments: list[Segment] = []
-        self._new_in: Journal | None = None
+        self._journal: Journal | None = None
+        # How many segments there were, and of how many the name is on stable storage.
+        self._added = 0
+        self._named = 0
+        self._syncing = threading.Lock()
         self._is_stopped = False
 
     def add(self, segment: Segment, journal: Journal) -> None:
         """Look after a new segment of a journal on disk; called with the lock held."""
         self._segments.append(segment)
-        self._new_in = journal
+        self._journal = journal
+        self._added += 1
         if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._run, name="metrics_lake-syncer", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="metrics_lake-syncer", daemon=True)
+            with suppress(RuntimeError):  # no more threads: a call that asks for "synced" syncs by itself
+                thread.start()
+                self._thread = thread
 
     def stop(self) -> None:
         """End the thread once everything is on stable storage; called without the lock."""
@@ -177,19 +234,22 @@ class Syncer:
         Raises:
             JournalError: The device failed.
         """
-        with self._changed:
-            segments = list(self._segments)
-            journal, self._new_in = self._new_in, None
-        for segment in segments:
-            was_sealed = segment.is_sealed
-            if segment.needs_sync:
-                segment.sync()
-            if was_sealed and not segment.needs_sync:
-                segment.release()
-                with self._changed:
-                    self._segments = [other for other in self._segments if other is not segment]
-        if journal is not None:
-            journal.sync()
+        # One at a time: whoever comes second must not return before what the first has taken is synced.
+        with self._syncing:
+            with self._changed:
+                segments = list(self._segments)
+                journal, added = self._journal, self._added
+            for segment in segments:
+                was_sealed = segment.is_sealed
+                if segment.needs_sync:
+                    segment.sync()
+                if was_sealed and not segment.needs_sync:
+                    segment.release()
+                    with self._changed:
+                        self._segments = [other for other in self._segments if other is not segment]
+            if journal is not None and added > self._named:
+                journal.sync()
+                self._named = added
 
     def _run(self) -> None:
         while True:
@@ -200,6 +260,8 @@ class Syncer:
             try:
                 self.sync()
                 self._outbox.problems.pop("syncing", None)
-            except (JournalError, OSError) as error:
+            except JournalError as error:
                 self._outbox.report("syncing", f"the journal cannot be brought to stable storage: {error}")
+                if self._is_stopped:
+                    return
             time.sleep(_SYNC_SECONDS)
