@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from metrics_lake.errors import ClosedError, InvalidInputError, NotPublishedError
@@ -27,7 +27,7 @@ from metrics_lake.points import (
     values_of,
 )
 from metrics_lake.resources import canonical_tags, check_id, resource_key, tags_key
-from metrics_lake.schema import METRICS
+from metrics_lake.schema import METRICS, arrow_schema
 from metrics_lake.storage import open_storage
 from metrics_lake.tracker import BaseMetricsTracker
 from metrics_lake.values import decode, encode
@@ -40,8 +40,9 @@ from metrics_lake.writer import (
     Status,
     Writer,
     WriterSettings,
+    append_object,
     bulk_writer_id,
-    publish_bulk,
+    recover_journals,
 )
 
 if TYPE_CHECKING:
@@ -51,11 +52,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from metrics_lake.commits import Snapshot
-    from metrics_lake.predictions import PredictionMetrics
+    from metrics_lake.maintenance import Maintenance
     from metrics_lake.predictions import PredictionMetrics
     from metrics_lake.reader import Reader
     from metrics_lake.result import Result
     from metrics_lake.storage import Storage
+    from metrics_lake.writer import Published
 
 __all__ = ["MetricsLake"]
 
@@ -140,6 +142,7 @@ class MetricsLake(BaseMetricsTracker):
         self._read_only = read_only
         self._compaction = compaction
         self._writer = Writer(storage, settings)
+        self._lake_file: LakeFile | None = None
         self._reader: Reader | None = None
         self._reader_pid = 0
         self._reader_lock = threading.Lock()
@@ -404,11 +407,21 @@ class MetricsLake(BaseMetricsTracker):
                 argument="to_resource",
             )
         self._writer.flush()
-        with self._reading().rows_of(source, metrics=metrics, to=target) as stream:
-            rows = stream.read_all()
-        if rows.num_rows:
-            self._publish_bulk(rows, None)
-        return int(rows.num_rows)
+        reader = self._reading()
+        if not self._lake().creates_exclusively:
+            rows = reader.rows_of(source, metrics=metrics, to=target).read_all()
+            return (
+                self._append_object(rows, bulk_writer_id(None), is_keyed=False).points if rows.num_rows else 0
+            )
+        from metrics_lake.maintenance import publish_copy
+
+        def select(snapshot: Snapshot) -> Iterator[pa.Table]:
+            import pyarrow as pa
+
+            for batch in reader.rows_of(source, metrics=metrics, to=target, snapshot=snapshot):
+                yield pa.Table.from_batches([batch]).cast(arrow_schema(METRICS))
+
+        return publish_copy(self._storage, reader.table(METRICS).log, target, select).points
 
     def log_prediction_metrics(
         self,
@@ -503,16 +516,24 @@ class MetricsLake(BaseMetricsTracker):
         self._publish_rows(points_table(points, stamp, step), None)
 
     def _publish_rows(self, rows: pa.Table, key: str | None) -> Receipt:
-        writer = bulk_writer_id(key)
-        return self._publish_bulk(stamped_rows(rows, writer), key)
-
-    def _publish_bulk(self, rows: pa.Table, key: str | None) -> Receipt:
+        """Publish rows without ``writer`` and ``seq``, whole or not at all."""
         begun = time.monotonic()
         lake = self._writer.connect()
-        done = publish_bulk(
-            self._storage, lake.lake_id, METRICS, rows, bulk_writer_id(key), is_keyed=key is not None
-        )
-        return Receipt(done.points, done.objects, done.size_bytes, time.monotonic() - begun)
+        writer = bulk_writer_id(key)
+        stamped = stamped_rows(rows, writer)
+        if not lake.creates_exclusively:
+            done = self._append_object(stamped, writer, is_keyed=key is not None)
+            return Receipt(done.points, done.objects, done.size_bytes, time.monotonic() - begun)
+        from metrics_lake.maintenance import publish_bulk
+
+        log = self._reading().table(METRICS).log
+        made = publish_bulk(self._storage, log, stamped, key=key)
+        return Receipt(made.points, made.files, made.size_bytes, time.monotonic() - begun, made.version)
+
+    def _append_object(self, rows: pa.Table, writer: str, *, is_keyed: bool) -> Published:
+        """Publish rows as one inbox object: all that a store without exclusive creation can do."""
+        lake = self._writer.connect()
+        return append_object(self._storage, lake.lake_id, METRICS, rows, writer, is_keyed=is_keyed)
 
     def _refuse_write(self) -> None:
         raise InvalidInputError(
@@ -656,6 +677,28 @@ class MetricsLake(BaseMetricsTracker):
         """Return what a read begun now would see, pinned; ``str()`` of it can be kept and given back."""
         return self._reading().snapshot()
 
+    @property
+    def maintenance(self) -> Maintenance:
+        """Compaction, deletes, retention, vacuum, recovery."""
+        from metrics_lake.maintenance import Maintenance
+
+        return Maintenance(self._storage, self._lake(), self._writer.flush, self._recover)
+
+    def _recover(self, journals: str | os.PathLike[str] | None) -> int:
+        """Publish dead processes' journals: of this machine, or those under a folder."""
+        lake = self._writer.connect()
+        if journals is not None:
+            return recover_journals(self._storage, lake, journals)
+        before = self._writer.status("").published_points
+        self._writer.adopt(lake)
+        self._writer.flush()
+        return self._writer.status("").published_points - before
+
+    def _lake(self) -> LakeFile:
+        if self._lake_file is None:
+            self._lake_file = require_lake(self._storage)
+        return self._lake_file
+
     def _reading(self) -> Reader:
         if self._is_closed:
             raise ClosedError(f"the handle on {self.url} was closed.", hint="Make a new MetricsLake.")
@@ -669,7 +712,7 @@ class MetricsLake(BaseMetricsTracker):
             self._reader = None
         with self._reader_lock:
             if self._reader is None:
-                lake: LakeFile = require_lake(self._storage)
+                lake = self._lake()
                 if not self._read_only:
                     self._writer.adopt(lake)
                 from metrics_lake.reader import Reader

@@ -1,4 +1,4 @@
-"""Many rows at once: published whole before the call returns, under a writer id of their own."""
+"""Many rows at once, where a store cannot take commits: one inbox object under a writer id of its own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from metrics_lake.storage import Storage
 
-__all__ = ["bulk_writer_id", "publish_bulk"]
+__all__ = ["append_object", "bulk_writer_id"]
 
 
 def bulk_writer_id(key: str | None) -> str:
@@ -27,7 +27,7 @@ def bulk_writer_id(key: str | None) -> str:
     return blake2b(key.encode(), digest_size=16, person=b"ml-bulk").hexdigest()
 
 
-def publish_bulk(
+def append_object(
     storage: Storage, lake_id: str, table: str, rows: pa.Table, writer: str, *, is_keyed: bool
 ) -> Published:
     """Publish rows as one object, whole or not at all.
