@@ -4,20 +4,28 @@ Knows no lake, no storage and no clock.
 """
 
 from metrics_lake.predictions.finalize import finalize
+from metrics_lake.predictions.labels_join import LabelledState, labelled_state
 from metrics_lake.predictions.metrics import PredictionMetrics
+from metrics_lake.predictions.names import METRICS
+from metrics_lake.predictions.points import MetricPoint, metric_points
 from metrics_lake.predictions.schema import FINAL_SCHEMA, STATE_SCHEMA
 from metrics_lake.predictions.state import merge_states, prediction_state
 from metrics_lake.predictions.tasks import Binary, Multiclass, Regression, Task
 
 __all__ = [
     "FINAL_SCHEMA",
+    "METRICS",
     "STATE_SCHEMA",
     "Binary",
+    "LabelledState",
+    "MetricPoint",
     "Multiclass",
     "PredictionMetrics",
     "Regression",
     "Task",
     "finalize",
+    "labelled_state",
     "merge_states",
+    "metric_points",
     "prediction_state",
 ]

@@ -6,9 +6,12 @@ and a bound that encloses every order; a cell whose rows all have one score adds
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import polars as pl
 
-from metrics_lake.predictions.long import Long
+if TYPE_CHECKING:
+    from metrics_lake.predictions.long import Long
 
 __all__ = ["average_precision", "by_cell", "ks", "roc_auc"]
 
@@ -150,9 +153,7 @@ def _digamma_difference(x: pl.Expr, n: pl.Expr) -> pl.Expr:
     By recurrence past x = 10, then the asymptotic series (Abramowitz and Stegun 6.3.18), whose first term
     left out is below 1e-13 there. Few terms are added one by one.
     """
-    head = pl.sum_horizontal(
-        pl.when(n > k).then(1.0 / (x + k)).otherwise(0.0) for k in range(_ASYMPTOTIC)
-    )
+    head = pl.sum_horizontal(pl.when(n > k).then(1.0 / (x + k)).otherwise(0.0) for k in range(_ASYMPTOTIC))
     start, end = x + _ASYMPTOTIC, x + n
     tail = ((n - _ASYMPTOTIC) / start).log1p() + _series(end) - _series(start)
     return pl.when(n > _ASYMPTOTIC).then(head + tail).otherwise(head)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 import pyarrow as pa
 
+from metrics_lake.predictions.exact import exact_values
 from metrics_lake.predictions.families import (
     labels_final,
     numbers_final,
@@ -24,7 +24,7 @@ from metrics_lake.predictions.state import merge_long
 from metrics_lake.resources import tags_from_key
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = ["finalise_long", "finalize", "to_table"]
 
@@ -95,7 +95,9 @@ def finalise_long(state: Long, options: Options) -> pl.DataFrame:
         chosen = state.filter(pl.col("state") == name)
         if chosen.head.height:
             rows += family(chosen, options)
-    return pl.concat(rows)
+    exact = exact_values(state)
+    found = pl.concat(rows)
+    return exact.replace(found) if exact.frame.height else found
 
 
 def to_table(state: Long, rows: pl.DataFrame) -> pa.Table:

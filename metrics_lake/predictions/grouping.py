@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 
     from metrics_lake.predictions.roles import Roles
 
-__all__ = ["BAD", "COUNT", "Groups", "aggregate", "number", "weighted"]
+__all__ = ["BAD", "COUNT", "Groups", "aggregate", "group_columns", "number", "segment_key", "weighted"]
 
-BAD: Final = 1 << 62
+BAD: Final = 1 << 44
 """Keys from here on are rows that cannot be used: BAD + 0 null, 1 NaN, 2 infinite, 3 out of range."""
+
+_SEGMENT: Final = BAD * 2  # the segment's code stands above the key
+_NULL_SEGMENT: Final = (1 << 16) - 1
 
 COUNT: Final = pl.len().cast(pl.Int64).alias("n")
 """Rows of a group; ``pl.len()`` alone is UInt32, and its sums wrap silently."""
@@ -110,10 +113,7 @@ class Groups:
         if not columns:
             return pl.Series("segment_key", [""] * len(gids), dtype=pl.String)
         distinct = self.keys.select(columns).unique()
-        texts = [
-            tags_key(canonical_tags(dict(zip(names, ("" if v is None else v for v in row), strict=True))))
-            for row in distinct.iter_rows()
-        ]
+        texts = [segment_key(dict(zip(names, row, strict=True))) for row in distinct.iter_rows()]
         keyed = distinct.with_columns(pl.Series("segment_key", texts, dtype=pl.String))
         per_gid = self.keys.join(keyed, on=columns, how="left", nulls_equal=True)
         return (
@@ -164,8 +164,7 @@ def aggregate(
     """
     extra = dict(extra_keys or {})
     keys = {"k": key, **extra}
-    segments = {f"by_{i}": _segment(roles, name) for i, name in enumerate(roles.segments)}
-    window = {} if roles.time is None else {"window": _window(roles)}
+    grouping = group_columns(roles)
     weights: dict[str, pl.Expr] = {}
     sums = [COUNT]
     if roles.weight is not None:
@@ -175,8 +174,10 @@ def aggregate(
             weight.sum().alias("sum_w"),
             (weight.is_null() | ~weight.is_finite() | (weight < 0)).sum().cast(pl.Int64).alias("bad_w"),
         ]
-    plan = frame.select(**keys, **segments, **window, **weights, **values)
-    rows = plan.group_by([*keys, *segments, *window]).agg([*sums, *aggregates]).collect(engine="streaming")
+    rows = _packed(frame, roles, keys, grouping, {**weights, **values}, [*sums, *aggregates])
+    if rows is None:
+        plan = frame.select(**keys, **grouping, **weights, **values)
+        rows = plan.group_by([*keys, *grouping]).agg([*sums, *aggregates]).collect(engine="streaming")
     if "bad_w" in rows.columns and (bad := rows["bad_w"].sum()):
         raise InvalidInputError(
             f"weight={roles.weight!r}: {bad:,} weights are null, NaN, infinite or negative.",
@@ -184,16 +185,64 @@ def aggregate(
             argument="weight",
             count=bad,
         )
-    grouping = [*segments, *window]
     rows = rows.with_columns(pl.col("k").cast(pl.Int64))
     if not grouping:
         rows = rows.with_columns(pl.lit(0, dtype=pl.Int64).alias("gid"))
         return Groups(rows, pl.DataFrame({"gid": [0]}).with_columns(_no_window()), roles)
-    found = rows.select(grouping).unique().sort(grouping).with_row_index("gid").cast({"gid": pl.Int64})
+    found = (
+        rows.select(list(grouping))
+        .unique()
+        .sort(list(grouping))
+        .with_row_index("gid")
+        .cast({"gid": pl.Int64})
+    )
     if rows.height == 0:
         found = pl.DataFrame([[0], *[[None]] * len(grouping)], schema=found.schema)
-    rows = rows.join(found, on=grouping, how="left", nulls_equal=True).drop(grouping)
-    return Groups(rows, found if window else found.with_columns(_no_window()), roles)
+    rows = rows.join(found, on=list(grouping), how="left", nulls_equal=True).drop(list(grouping))
+    return Groups(rows, found if "window" in grouping else found.with_columns(_no_window()), roles)
+
+
+def _packed(
+    frame: pl.LazyFrame,
+    roles: Roles,
+    keys: Mapping[str, pl.Expr],
+    grouping: Mapping[str, pl.Expr],
+    values: Mapping[str, pl.Expr],
+    aggregates: Sequence[pl.Expr],
+) -> pl.DataFrame | None:
+    """Run the pass with a single text segment packed into the key, or return None where that cannot be.
+
+    One integer key costs a quarter less time, and half the memory, of an integer and a string.
+    """
+    if list(grouping) != ["by_0"] or list(keys) != ["k"] or roles.dtype(roles.segments[0]) != pl.String:
+        return None
+    categories = pl.Categories.random(namespace="metrics_lake", physical=pl.UInt16)
+    dtype = pl.Categorical(categories)
+    held = pl.Series([], dtype=dtype)  # the codes are known only while a column of the type lives
+    code = grouping["by_0"].cast(dtype).to_physical().cast(pl.UInt64).fill_null(_NULL_SEGMENT)
+    plan = frame.select(k=keys["k"].cast(pl.UInt64) + code * _SEGMENT, **values)
+    try:
+        rows = plan.group_by("k").agg(aggregates).collect(engine="streaming")
+    except pl.exceptions.ComputeError as error:
+        if "categor" not in str(error):
+            raise
+        return None  # more than 65,535 segments
+    rows = rows.with_columns(code=pl.col("k") // _SEGMENT, k=pl.col("k") % _SEGMENT)
+    codes = rows.select(pl.col("code").unique()).filter(pl.col("code") != _NULL_SEGMENT)
+    names = codes.with_columns(by_0=pl.col("code").cast(pl.UInt16).cat.to(dtype).cast(pl.String))
+    del held
+    return rows.join(names, on="code", how="left").drop("code")
+
+
+def group_columns(roles: Roles) -> dict[str, pl.Expr]:
+    """Return the columns that make a group: ``by_0`` … and ``window``."""
+    columns = {f"by_{i}": _segment(roles, name) for i, name in enumerate(roles.segments)}
+    return columns if roles.time is None else {**columns, "window": _window(roles)}
+
+
+def segment_key(values: Mapping[str, Any]) -> str:
+    """Return the canonical key of a segment; a NULL value is the empty text."""
+    return tags_key(canonical_tags({name: "" if value is None else value for name, value in values.items()}))
 
 
 def _no_window() -> pl.Expr:

@@ -50,7 +50,7 @@ SCHEMAS: Final[dict[str, dict[str, Any]]] = {
     "cells": {"gid": pl.Int64, "cell": pl.Int64, "y": pl.Int8, "n": pl.Int64, "sum_w": pl.Float64},
     "calib": {
         "gid": pl.Int64, "bin": pl.Int16, "yhat": pl.Int16, "y": pl.Int8, "n": pl.Int64, "sum_w": pl.Float64,
-        "sum_s": pl.Float64, "sum_se": pl.Float64, "sum_ll": pl.Float64, "sum_ll2": pl.Float64,
+        "sum_s": pl.Float64, "sum_se": pl.Float64, "sum_ll": pl.Float64,
     },
     "ties": {"gid": pl.Int64, "cell": pl.Int64, "value": pl.Float64},
     "moments": {

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
 from metrics_lake.errors import InvalidInputError
 from metrics_lake.predictions._text import near
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["METRICS", "base_name", "wanted"]
 
@@ -116,7 +118,7 @@ def wanted(rows: pl.DataFrame, metrics: str | Sequence[str]) -> pl.DataFrame:
         return rows.filter(~pl.col("metric").is_in(dropped))
     names = [metrics] if isinstance(metrics, str) else list(metrics)
     for name in names:
-        if not isinstance(name, str) or base_name(name) not in METRICS:
+        if base_name(name) not in METRICS:
             raise InvalidInputError(
                 f"metrics: {name!r} is not known.{near(str(name), METRICS)}",
                 hint="Pass 'default', 'all' or names of metrics.",

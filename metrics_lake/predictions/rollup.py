@@ -13,7 +13,7 @@ from metrics_lake.predictions.roles import every_text
 from metrics_lake.resources import tags_from_key, tags_key
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["rolled_up"]
 
@@ -87,10 +87,12 @@ def _segmented(state: Long, by: Any) -> Long:
     return Long.concat([total, coarse.merged(_same_parts)])
 
 
-def _same_parts(sources: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _same_parts(sources: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Merge params of states that share their parts, as segments and windows of one job do."""
     parts = {part for source in sources for part in source["params"].get("parts", [])}
     parts |= {source["part_id"] for source in sources if source["part_id"] is not None}
-    plain = [{"params": {k: v for k, v in s["params"].items() if k != "parts"}, "part_id": None} for s in sources]
+    plain = [
+        {"params": {k: v for k, v in s["params"].items() if k != "parts"}, "part_id": None} for s in sources
+    ]
     merged = merge_params(plain)
     return merged | ({"parts": sorted(parts)} if parts else {})

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import polars as pl
 
 if TYPE_CHECKING:
     from metrics_lake.predictions.long import Long
 
-__all__ = ["OUT", "counted", "distribution", "labelled", "out"]
+__all__ = ["OUT", "Values", "counted", "distribution", "labelled", "out"]
 
 OUT: Final[dict[str, Any]] = {
     "gid": pl.Int64,
@@ -24,6 +25,35 @@ OUT: Final[dict[str, Any]] = {
     "reason": pl.String,
 }
 """A finalised number of one state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """Exact values that states carry: ``gid metric value``."""
+
+    frame: pl.DataFrame
+    SCHEMA: ClassVar[pl.Schema] = pl.Schema({"gid": pl.Int64, "metric": pl.String, "value": pl.Float64})
+
+    def into(self, found: pl.DataFrame, metric: str) -> pl.DataFrame:
+        """Return the frame with exact values, whose ``bound`` is 0, where there are some of the metric."""
+        known = self.frame.filter(pl.col("metric") == metric).select("gid", exact="value")
+        joined = found.join(known, on="gid", how="left", maintain_order="left")
+        return joined.with_columns(
+            value=pl.coalesce("exact", "value"),
+            bound=pl.when(pl.col("exact").is_not_null()).then(0.0).otherwise("bound"),
+        ).drop("exact")
+
+    def replace(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return rows of ``OUT`` with the exact values in place of the bounded ones."""
+        known = self.frame.rename({"value": "exact"})
+        joined = rows.join(known, on=["gid", "metric"], how="left", maintain_order="left")
+        is_exact = pl.col("exact").is_not_null() & pl.col("label").is_null()
+        return joined.with_columns(
+            value=pl.when(is_exact).then("exact").otherwise("value"),
+            bound=pl.when(is_exact).then(0.0).otherwise("bound"),
+            method=pl.when(is_exact).then(pl.lit("exact")).otherwise("method"),
+        ).drop("exact")
+
 
 _EXCLUDED_NAMES: Final = {
     "null": "num_null",

@@ -48,7 +48,7 @@ _STATE_FIELDS: list[Any] = [
             pa.list_(
                 _struct(
                     bin=pa.int16(), yhat=pa.int16(), y=pa.int8(), n=_COUNT, sum_w=_SUM, sum_s=_SUM,
-                    sum_se=_SUM, sum_ll=_SUM, sum_ll2=_SUM,
+                    sum_se=_SUM, sum_ll=_SUM,
                 )
             ),
         ),
@@ -90,7 +90,7 @@ column                           meaning
                                  the other, NULL without truth (and for numbers)
 ``calib``                        rows and sums for each 1/60 of the score (``bin``), decision (``yhat``: how
                                  many of the thresholds the score reaches, or the predicted class) and truth
-                                 (``y``): of the score, of the squared error, of the log loss and its square
+                                 (``y``): of the score, of the squared error, of the log loss
 ``ties``                         the cells all of whose rows have one and the same value
 ``moments``                      by name (``of``): count, sum, or mean and sum of squared deviations, range
 ``confusion``                    rows for each pair of true class (NULL without truth) and predicted class

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
+from metrics_lake.errors import InvalidInputError
+from metrics_lake.predictions.exact import with_exact
 from metrics_lake.predictions.families import labels, multiclass, numbers, regression, scores
 from metrics_lake.predictions.inputs import Source, rebatch
 from metrics_lake.predictions.long import Long
@@ -130,7 +132,14 @@ def build_state(roles: Roles, task: Task | None, *, exact: bool = False) -> Long
     """Return the states of data whose roles and task are known."""
     source = roles.source
     if source.frame is not None:
-        return _build(source.frame, roles, task, pilot=_pilot(source, roles))
+        state = _build(source.frame, roles, task, pilot=_pilot(source, roles))
+        return with_exact(state, source.frame, roles, task) if exact else state
+    if exact:
+        raise InvalidInputError(
+            "exact=True sorts the predictions, and they come from a reader, which is read only once.",
+            hint="Pass a frame, a table or a Parquet file, or leave out exact=.",
+            argument="exact",
+        )
     assert source.batches is not None  # noqa: S101 -- a source has one or the other
     return _fold(source.batches(roles.columns), roles, task)
 

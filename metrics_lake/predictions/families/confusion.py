@@ -68,9 +68,7 @@ def binary_rows(counts: pl.DataFrame, options: Options, suffix: str = "") -> lis
 def _ratio(
     counts: pl.DataFrame, name: str, part: pl.Expr, whole: pl.Expr, options: Options, **columns: Any
 ) -> pl.DataFrame:
-    value = pl.when(whole > 0).then(part / whole)
-    if options.zero_division is not None:
-        value = pl.when(whole > 0).then(part / whole).otherwise(options.zero_division)
+    value = pl.when(whole > 0).then(part / whole).otherwise(options.zero_division)
     method = pl.lit(columns.pop("method", None), dtype=pl.String)
     return out(
         counts,
@@ -131,10 +129,7 @@ def multiclass_rows(confusion: pl.DataFrame, options: Options) -> list[pl.DataFr
     total = pl.col("total").first()
     summary = table.group_by("gid").agg(
         *(pl.when(pl.col(name).null_count() == 0).then(pl.col(name).mean()).alias(name) for name in names),
-        *(
-            ((pl.col(name).fill_null(0.0) * true).sum() / total).alias(f"{name}_weighted")
-            for name in names
-        ),
+        *(((pl.col(name).fill_null(0.0) * true).sum() / total).alias(f"{name}_weighted") for name in names),
         right=hit.sum(),
         total=total,
         rows=pl.col("rows").first(),

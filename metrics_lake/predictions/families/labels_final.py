@@ -9,6 +9,7 @@ import polars as pl
 
 from metrics_lake.predictions.curves import mass
 from metrics_lake.predictions.curves_binary import average_precision, by_cell, roc_auc
+from metrics_lake.predictions.exact import exact_values
 from metrics_lake.predictions.families.confusion import binary_rows, confusion_rows, multiclass_rows
 from metrics_lake.predictions.families.scores_final import calibration, curve_rows
 from metrics_lake.predictions.rows import counted, distribution, labelled, out
@@ -29,7 +30,9 @@ def finalise(state: Long, options: Options) -> list[pl.DataFrame]:
     known = confusion.filter(pl.col("truth").is_not_null()).sort("gid", "truth", "pred")
     binary = state.head.filter(pl.col("task") == "binary")
     if binary.height:
-        positives = pl.Series("pos", [json.loads(text)["pos_label"] for text in binary["params"]], dtype=pl.String)
+        positives = pl.Series(
+            "pos", [json.loads(text)["pos_label"] for text in binary["params"]], dtype=pl.String
+        )
         own = known.join(binary.select("gid", positives), on="gid")
         true, found = pl.col("truth") == pl.col("pos"), pl.col("pred") == pl.col("pos")
         weight = pl.col("mass")
@@ -68,15 +71,16 @@ def finalise_classes(state: Long, options: Options) -> list[pl.DataFrame]:
     heads = state.head.select("gid", *unit, labels, labelled=pl.col("truth_null"))
     heads = heads.with_columns(common=pl.col("gid").min().over(unit))
     rows = []
-    cells = by_cell(state)
+    cells, exact = by_cell(state), exact_values(state)
     for label in labels.unique().sort():
         own = cells.join(heads.filter(pl.col("label") == label).select("gid"), on="gid", how="semi")
-        rows += curve_rows(own, options, label=label)
-    auc, precision = roc_auc(cells), average_precision(cells)
+        rows += curve_rows(own, options, label=label, exact=exact)
+    auc, precision = exact.into(roc_auc(cells), "roc_auc"), average_precision(cells)
     auc = auc.with_columns(low=pl.col("value"), share=pl.col("n1").cast(pl.Float64))
     precision = precision.with_columns(
         bound=pl.max_horizontal(pl.col("most") - pl.col("value"), pl.col("value") - pl.col("least"), 0.0)
     ).join(auc.select("gid", "share"), on="gid")
+    precision = exact.into(precision, "average_precision")
     for name, frame in (("roc_auc", auc), ("average_precision", precision)):
         together = frame.join(heads, on="gid").group_by("common").agg(
             macro=pl.when(pl.col("value").null_count() == 0).then(pl.col("value").mean()),
@@ -89,7 +93,9 @@ def finalise_classes(state: Long, options: Options) -> list[pl.DataFrame]:
         ).rename({"common": "gid"})  # fmt: skip
         reason = "a class never occurs in the truth, or always"
         rows += [
-            out(together, name, pl.col("macro"), n="n", bound="bound", method="one versus rest, macro", reason=reason),
+            out(together, name, pl.col("macro"), n="n", bound="bound", method="one versus rest, macro",
+                reason=reason,
+            ),
             out(
                 together, f"{name}_weighted", pl.col("weighted"), n="n", bound="weighted_bound",
                 method="one versus rest, by true class", reason=reason,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["build"]
 
-_ROOM: Final = 1 << 20  # classes in the packed key
+_ROOM: Final = 1 << 16  # classes in the packed key
 _NOT_NORMALISED: Final = 1e-6
 
 
@@ -58,7 +58,9 @@ def _labels(roles: Roles, task: Multiclass) -> tuple[Sequence[Any], str]:
             hint="Pass one label for each score column, in their order.",
             argument="labels",
         )
-    kinds = {"bool" if isinstance(label, bool) else "int" if isinstance(label, int) else "str" for label in labels}
+    kinds = {
+        "bool" if isinstance(label, bool) else "int" if isinstance(label, int) else "str" for label in labels
+    }
     kind = kinds.pop() if len(kinds) == 1 else "str"
     for column, argument in ((roles.truth, "truth"), (roles.prediction, "prediction")):
         if column is None:
@@ -68,8 +70,8 @@ def _labels(roles: Roles, task: Multiclass) -> tuple[Sequence[Any], str]:
             raise InvalidInputError(
                 f"{argument}={column!r} holds {roles.dtype(column)}, and the classes of the scores are "
                 f"{quoted(labels)}.",
-                hint="Pass score={label: column, …} or task=Multiclass(labels=[…]) with labels of the truth's "
-                "type, in the order of the score columns.",
+                hint="Pass score={label: column, …} or task=Multiclass(labels=[…]), with labels of the "
+                "truth's type in the order of the score columns.",
                 argument=argument,
             )
     return labels, kind
@@ -120,16 +122,20 @@ def _together(
     made = {"sum_s": top}
     if roles.truth is not None:
         share = pl.coalesce(*(pl.when(truth == i).then(score) for i, score in enumerate(scores)))
-        loss = log_loss_of(share)
         squares = pl.sum_horizontal(score * score for score in scores)
-        made |= {"sum_se": squares - 2.0 * share + 1.0, "sum_ll": loss, "sum_ll2": loss * loss}
+        made |= {"sum_se": squares - 2.0 * share + 1.0, "sum_ll": log_loss_of(share)}
     values = dict(zip(made, weighted(roles, made.values()), strict=True))
     total = pl.sum_horizontal(scores)
     groups = aggregate(
         frame,
         roles,
         key,
-        {"s": top, "off": (total - 1.0).abs() > _NOT_NORMALISED, "least": pl.min_horizontal(scores), **values},
+        {
+            "s": top,
+            "off": (total - 1.0).abs() > _NOT_NORMALISED,
+            "least": pl.min_horizontal(scores),
+            **values,
+        },
         [
             pl.col("least").min().alias("low"),
             pl.col("s").max().alias("high"),

@@ -51,8 +51,11 @@ def build(frame: pl.LazyFrame, roles: Roles, *, pilot: float = 0.0) -> Long:
     )
     is_weighted = roles.weight is not None
     r, size = pl.col("r"), pl.col("t").abs()
-    # With the weight's name in this pass's frame, not the data's.
-    times = (lambda value: value * pl.col("w")) if is_weighted else (lambda value: value)
+
+    def times(value: pl.Expr) -> pl.Expr:
+        # The weight by its name in this pass's frame, not in the data.
+        return value * pl.col("w") if is_weighted else value
+
     both = size + pl.col("p").abs()
     relative = pl.when(size > TINY).then(r.abs() / size)
     aggregates = [
@@ -73,7 +76,8 @@ def build(frame: pl.LazyFrame, roles: Roles, *, pilot: float = 0.0) -> Long:
     if is_weighted:
         aggregates.append(pl.when(size > TINY).then("w").sum().alias("ape_w"))
     values = {
-        "r": residual, "t": truth, "p": predicted, "d_r": residual, "d_t": truth - pilot, "d_p": predicted - pilot
+        "r": residual, "t": truth, "p": predicted,
+        "d_r": residual, "d_t": truth - pilot, "d_p": predicted - pilot,
     }  # fmt: skip
     groups = aggregate(frame, roles, usable_key(predicted, has_truth), values, aggregates)
     counts = groups.counts(
@@ -83,7 +87,9 @@ def build(frame: pl.LazyFrame, roles: Roles, *, pilot: float = 0.0) -> Long:
     cells, ties = cell_tables(usable)
     moments = [
         moment_rows(usable, "residual", "_r", pilot=0.0),
-        moment_rows(usable.drop("low", "high").rename({"low_t": "low", "high_t": "high"}), "truth", "_t", pilot=pilot),
+        moment_rows(
+            usable.drop("low", "high").rename({"low_t": "low", "high_t": "high"}), "truth", "_t", pilot=pilot
+        ),
         moment_rows(usable.drop("low", "high"), "predicted", "_p", pilot=pilot),
     ]
     weights = [pl.col("sum_w").sum()] if is_weighted else []

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from metrics_lake.predictions.roles import Roles
     from metrics_lake.predictions.tasks import Binary
 
-__all__ = ["BINS", "TRUTH", "build", "check_range", "log_loss_of", "score_key"]
+__all__ = ["BINS", "TRUTH", "Coded", "build", "check_range", "coded", "log_loss_of", "score_key"]
 
 BINS: Final = 60
 """Calibration bins of equal width: 10, 12, 15, 20 and 30 bins are sums of these."""
@@ -35,7 +35,7 @@ _BIN_ROOM: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
-class _Coded:
+class Coded:
     """Labels as a small integer, and the text to group by where the integer does not tell them apart."""
 
     code: pl.Expr
@@ -51,8 +51,8 @@ def build(frame: pl.LazyFrame, roles: Roles, task: Binary) -> Long:
     """
     score = number(roles, roles.scores[0])
     thresholds = sorted(set(task.thresholds))
-    truth = _coded(roles, roles.truth, task)
-    decision = _coded(roles, roles.prediction, task)
+    truth = coded(roles, roles.truth, task)
+    decision = coded(roles, roles.prediction, task)
     if roles.prediction is None:
         width = len(thresholds) + 1
         yhat = pl.sum_horizontal((score >= value).cast(pl.UInt64) for value in thresholds)
@@ -66,12 +66,11 @@ def build(frame: pl.LazyFrame, roles: Roles, task: Binary) -> Long:
         key = pl.when(decision.code == TRUTH["null"]).then(BAD).otherwise(key)
     is_positive = truth.code == TRUTH["positive"]
     of_truth = pl.when(is_positive).then(score).otherwise(1.0 - score)
-    sums = ("sum_s", "sum_se", "sum_ll", "sum_ll2") if roles.truth is not None else ("sum_s",)
+    sums = ("sum_s", "sum_se", "sum_ll") if roles.truth is not None else ("sum_s",)
     made = {"sum_s": score}
     if roles.truth is not None:
         error = pl.when(is_positive).then(score - 1.0).otherwise(score)
-        loss = log_loss_of(of_truth)
-        made |= {"sum_se": error * error, "sum_ll": loss, "sum_ll2": loss * loss}
+        made |= {"sum_se": error * error, "sum_ll": log_loss_of(of_truth)}
     values = dict(zip(sums, weighted(roles, made.values()), strict=True))
     extra = {"truth": truth.text, "pred": decision.text}
     groups = aggregate(
@@ -79,7 +78,11 @@ def build(frame: pl.LazyFrame, roles: Roles, task: Binary) -> Long:
         roles,
         key,
         {"s": score, **values},
-        [pl.col("s").min().alias("low"), pl.col("s").max().alias("high"), *(pl.col(name).sum() for name in sums)],
+        [
+            pl.col("s").min().alias("low"),
+            pl.col("s").max().alias("high"),
+            *(pl.col(name).sum() for name in sums),
+        ],
         extra_keys={name: text for name, text in extra.items() if text is not None},
     )
     check_range(groups.rows, roles.scores[0], task.out_of_range)
@@ -151,8 +154,8 @@ def check_range(rows: pl.DataFrame, column: str, out_of_range: str) -> None:
     if beyond.height == 0 or out_of_range == "exclude":
         return
     raise InvalidInputError(
-        f"score={column!r} holds {beyond['n'].sum():,} values outside [0, 1]: from {beyond['low'].min()} to "
-        f"{beyond['high'].max()}.",
+        f"score={column!r} holds {beyond['n'].sum():,} values outside [0, 1]: from "
+        f"{beyond['low'].min()!r} to {beyond['high'].max()!r}.",
         hint="Pass probabilities (a sigmoid of logits is yours to apply), or "
         "task=Binary(out_of_range='exclude') to leave such rows out and count them.",
         argument="score",
@@ -164,26 +167,29 @@ def _bin(score: pl.Expr) -> pl.Expr:
     return (score * float(BINS)).cast(pl.UInt8, strict=False).cast(pl.UInt64)
 
 
-def _coded(roles: Roles, column: str | None, task: Binary) -> _Coded:
+def coded(roles: Roles, column: str | None, task: Binary) -> Coded:
+    """Return a column of labels as codes of ``TRUTH``."""
     if column is None:
-        return _Coded(pl.lit(TRUTH["null"], dtype=pl.UInt64), None, "null")
+        return Coded(pl.lit(TRUTH["null"], dtype=pl.UInt64), None, "null")
     kind = label_kind(roles.dtype(column))
     raw = pl.col(column)
     is_plain = task.labels is None and task.pos_label is None
-    if kind == "bool" and (is_plain or task.pos_label in (None, True)) and task.labels in (None, [False, True]):
-        return _Coded(raw.cast(pl.UInt8).fill_null(TRUTH["null"]).cast(pl.UInt64), None, kind)
+    if (
+        kind == "bool"
+        and (is_plain or task.pos_label in (None, True))
+        and task.labels in (None, [False, True])
+    ):
+        return Coded(raw.cast(pl.UInt8).fill_null(TRUTH["null"]).cast(pl.UInt64), None, kind)
     if kind in {"int", "float"} and is_plain:
-        code = (
-            pl.when(raw == 0).then(TRUTH["negative"]).when(raw == 1).then(TRUTH["positive"])
-            .when(raw.is_null()).then(TRUTH["null"])
-        )  # fmt: skip
+        code = pl.when(raw == 0).then(TRUTH["negative"]).when(raw == 1).then(TRUTH["positive"])
+        code = code.when(raw.is_null()).then(TRUTH["null"])
         if kind == "float":
             code = code.when(raw.is_nan()).then(TRUTH["nan"]).when(raw.is_infinite()).then(TRUTH["inf"])
-        return _Coded(code.otherwise(TRUTH["unknown"]).cast(pl.UInt64), None, kind)
+        return Coded(code.otherwise(TRUTH["unknown"]).cast(pl.UInt64), None, kind)
     text = label_text(roles, column)
-    code = pl.when(text == positive(task, kind)).then(TRUTH["positive"])
-    code = code.when(text.is_null()).then(TRUTH["null"])
-    return _Coded(code.otherwise(TRUTH["negative"]).cast(pl.UInt64), text, kind)
+    is_positive = text == positive(task, kind)
+    code = pl.when(is_positive).then(TRUTH["positive"]).when(text.is_null()).then(TRUTH["null"])
+    return Coded(code.otherwise(TRUTH["negative"]).cast(pl.UInt64), text, kind)
 
 
 def _check_known(usable: pl.DataFrame, frame: pl.LazyFrame, roles: Roles) -> None:
@@ -204,7 +210,7 @@ def _check_known(usable: pl.DataFrame, frame: pl.LazyFrame, roles: Roles) -> Non
 
 
 def _params(
-    roles: Roles, task: Binary, usable: pl.DataFrame, thresholds: list[float], truth: _Coded, decision: _Coded
+    roles: Roles, task: Binary, usable: pl.DataFrame, thresholds: list[float], truth: Coded, decision: Coded
 ) -> dict[str, Any]:
     params: dict[str, Any] = {"decision": "threshold" if roles.prediction is None else "prediction"}
     if roles.prediction is None:

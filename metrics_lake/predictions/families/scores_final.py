@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from metrics_lake.predictions.curves import mass
+from metrics_lake.predictions.curves import cell_edges, mass
 from metrics_lake.predictions.curves_binary import average_precision, by_cell, ks, roc_auc
+from metrics_lake.predictions.exact import exact_values
 from metrics_lake.predictions.families.confusion import binary_rows, confusion_rows
 from metrics_lake.predictions.families.numbers_final import quantile_rows
-from metrics_lake.predictions.families.scores import BINS
+from metrics_lake.predictions.families.scores import BINS, log_loss_of
 from metrics_lake.predictions.intervals import normal, quantile_of_normal
 from metrics_lake.predictions.rows import counted, distribution, labelled, out
 
 if TYPE_CHECKING:
     from metrics_lake.predictions.long import Long
     from metrics_lake.predictions.options import Options
+    from metrics_lake.predictions.rows import Values
 
 __all__ = ["calibration", "curve_rows", "finalise"]
 
@@ -30,8 +32,8 @@ def finalise(state: Long, options: Options) -> list[pl.DataFrame]:
     rows = [*counted(state), *labelled(state)]
     rows += _score_rows(state, calib)
     rows += _decisions(state, calib, options)
-    rows += curve_rows(by_cell(state), options)
-    rows += calibration(calib, options)
+    rows += curve_rows(by_cell(state), options, exact_values(state))
+    rows += calibration(calib, options, _loss_spread(state))
     return rows
 
 
@@ -70,9 +72,7 @@ def _decisions(state: Long, calib: pl.DataFrame, options: Options) -> list[pl.Da
             levels = [(1, "", True)]
         else:
             given = params["thresholds"]
-            levels = [
-                (i + 1, f"@{value:g}", value == params["threshold"]) for i, value in enumerate(given)
-            ]
+            levels = [(i + 1, f"@{value:g}", value == params["threshold"]) for i, value in enumerate(given)]
         for level, suffix, is_first in levels:
             is_positive = pl.col("yhat") >= level
             if is_first:
@@ -109,14 +109,18 @@ def _decided(
     return rows
 
 
-def curve_rows(cells: pl.DataFrame, options: Options, label: str | None = None) -> list[pl.DataFrame]:
+def curve_rows(
+    cells: pl.DataFrame, options: Options, exact: Values, label: str | None = None
+) -> list[pl.DataFrame]:
     """Return ROC AUC with DeLong's interval, Gini, KS and average precision, of one class on request."""
     extra: dict[str, Any] = {} if label is None else {"label": pl.lit(label)}
-    auc = roc_auc(cells).with_columns(
+    auc = exact.into(roc_auc(cells), "roc_auc").with_columns(
         half=quantile_of_normal(options.confidence) * pl.col("variance").clip(0.0).sqrt()
     )
     low, high = (pl.col("value") - pl.col("half")).clip(0, 1), (pl.col("value") + pl.col("half")).clip(0, 1)
-    method = pl.when(pl.col("variance").is_not_null()).then(pl.lit("cells, DeLong")).otherwise(pl.lit("cells"))
+    method = (
+        pl.when(pl.col("variance").is_not_null()).then(pl.lit("cells, DeLong")).otherwise(pl.lit("cells"))
+    )
     rows = [
         out(
             auc, "roc_auc", pl.col("value"), n="n", bound="bound", low=low, high=high, method=method,
@@ -133,31 +137,52 @@ def curve_rows(cells: pl.DataFrame, options: Options, label: str | None = None) 
         rows.append(
             out(ks(cells), "ks", pl.col("value"), n="n", bound="bound", method="cells", reason=_ONE_CLASS)
         )
-    precision = average_precision(cells)
     bound = pl.max_horizontal(pl.col("most") - pl.col("value"), pl.col("value") - pl.col("least"), 0.0)
+    precision = exact.into(average_precision(cells).with_columns(bound=bound), "average_precision")
     rows.append(
         out(
-            precision, "average_precision", pl.col("value"), n="n", bound=bound, method="cells",
+            precision, "average_precision", pl.col("value"), n="n", bound="bound", method="cells",
             reason="the truth has no positives", **extra,
         )
     )  # fmt: skip
     return rows
 
 
-def calibration(calib: pl.DataFrame, options: Options) -> list[pl.DataFrame]:
-    """Return log loss, Brier score and the expected and maximum calibration error of rows with a truth."""
+def _loss_spread(state: Long) -> pl.DataFrame:
+    """Return the mean square of the log loss: of cells at their middle, which is enough for an interval."""
+    middle = (pl.col("lower") + pl.col("upper")) / 2
+    places = cell_edges(state, is_score=True).select("gid", "cell", middle=middle)
+    known = state.cells.filter(pl.col("y").is_not_null()).join(places, on=["gid", "cell"])
+    loss = log_loss_of(pl.when(pl.col("y") == 1).then("middle").otherwise(1.0 - pl.col("middle")))
+    rows = pl.col("n").cast(pl.Float64)
+    return known.group_by("gid").agg(
+        ll2=(rows * loss * loss).sum() / rows.sum(), middle_ll=(rows * loss).sum() / rows.sum()
+    )
+
+
+def calibration(
+    calib: pl.DataFrame, options: Options, spread: pl.DataFrame | None = None
+) -> list[pl.DataFrame]:
+    """Return log loss, Brier score and the expected and maximum calibration error of rows with a truth.
+
+    Args:
+        calib: The calibration bins.
+        options: Confidence and bins.
+        spread: ``gid ll2 middle_ll``: for the interval of the log loss.
+    """
     known = calib.filter(pl.col("y").is_not_null())
     weight = pl.col("mass").sum()
     loss = known.group_by("gid").agg(
         ll=pl.col("sum_ll").sum() / weight,
-        ll2=pl.col("sum_ll2").sum() / weight,
         brier=pl.col("sum_se").sum() / weight,
         n=pl.col("n").sum(),
         weighted=pl.col("sum_w").is_not_null().any(),
     )
-    low, high = normal(
-        pl.col("ll"), pl.col("ll2") - pl.col("ll") * pl.col("ll"), pl.col("n"), options.confidence, least=0.0
-    )
+    if spread is None:
+        spread = pl.DataFrame(schema={"gid": pl.Int64, "ll2": pl.Float64, "middle_ll": pl.Float64})
+    loss = loss.join(spread, on="gid", how="left")
+    variance = pl.col("ll2") - pl.col("middle_ll") ** 2
+    low, high = normal(pl.col("ll"), variance, pl.col("n"), options.confidence, least=0.0)
     plain = ~pl.col("weighted")
     bins = known.with_columns(wide=pl.col("bin") * options.bins // BINS).group_by("gid", "wide").agg(
         gap=(pl.col("sum_s").sum() - pl.col("mass").filter(pl.col("y") == 1).sum()).abs(),
@@ -172,8 +197,8 @@ def calibration(calib: pl.DataFrame, options: Options) -> list[pl.DataFrame]:
     method = f"{options.bins} equal bins"
     return [
         out(
-            loss, "log_loss", pl.col("ll"), n="n", low=pl.when(plain).then(low), high=pl.when(plain).then(high),
-            method="nats, clipped at 2^-52",
+            loss, "log_loss", pl.col("ll"), n="n", low=pl.when(plain).then(low),
+            high=pl.when(plain).then(high), method="nats, clipped at 2^-52",
         ),
         out(loss, "brier", pl.col("brier"), n="n"),
         out(errors, "ece", pl.col("ece"), n="n", method=method),
