@@ -196,11 +196,19 @@ class Storage(ABC):
             StorageError: As for ``put_new``. After a failure between the two attempts the object says
                 ``if_honoured`` without a proof.
         """
+        if self._is_known_to_race():
+            return Creation.NOT_EXCLUSIVE if self.put_new(key, if_not) else Creation.EXISTS
         if not self.put_new(key, if_honoured):
             return Creation.EXISTS
+        if self._is_known_to_race():  # since the first put
+            self.put(key, if_not)
+            return Creation.NOT_EXCLUSIVE
         honoured = not self.put_new(key, if_not)
         self._learn_exclusive_create(honoured)
         return Creation.EXCLUSIVE if honoured else Creation.NOT_EXCLUSIVE
+
+    def _is_known_to_race(self) -> bool:
+        return self.honours_exclusive_create is False
 
     def _learn_exclusive_create(self, honoured: bool) -> None:  # noqa: B027 -- most stores know by themselves
         """Keep what a probe proved, where ``honours_exclusive_create`` depends on it."""

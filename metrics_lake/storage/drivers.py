@@ -6,6 +6,7 @@ Everything else (retries, errors, forks, pickles) is the same for all of them an
 from __future__ import annotations
 
 import importlib
+import io
 import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -21,7 +22,16 @@ _CONNECT_SECONDS: Final = 5.0
 _READ_SECONDS: Final = 15.0
 """Silence after which a request is given up. Not a limit on a transfer that moves."""
 
+_STALLED_SECONDS: Final = 30.0
+_SLOWEST_BYTES_PER_SECOND: Final = 128 << 10
+"""An upload that is slower than this all in all is given up: nothing else notices one that stalls."""
+
 _CONNECTIONS: Final = 32
+_LARGE_BODY: Final = 1 << 20
+_PART_BYTES: Final = 512 << 20
+"""s3fs uploads in parts from twice this on. A killed upload in parts leaves parts that are billed, and more
+clones of S3 know the condition on a PUT than on the completion of parts."""
+
 _UNSHARED: Final = {"skip_instance_cache": True, "use_listings_cache": False}
 _TIMES: Final = ("mtime", "LastModified", "last_modified", "updated", "modified", "creation_time", "created")
 _MAGIC: Final = re.compile(r"[*?\[]")
@@ -127,6 +137,9 @@ class S3Driver(Driver):
         filesystem, root = super().connect(url, {**options, "config_kwargs": config})
         filesystem.retries = 1
         filesystem.connect()  # no request yet; unknown options are found here
+        # "Expect: 100-continue" costs a round trip a PUT, and aiohttp waits for that answer without a limit.
+        expect = importlib.import_module("botocore.handlers").add_expect_header
+        filesystem.s3.meta.events.unregister("before-call.s3", expect)
         return filesystem, root
 
     def errors(self) -> tuple[type[BaseException], ...]:
@@ -143,12 +156,12 @@ class S3Driver(Driver):
         )
 
     def create(self, filesystem: Any, path: str, data: bytes) -> None:
-        """Create an object with ``If-None-Match: *``; from 100 MB on, the condition is on the completion."""
-        filesystem.pipe_file(path, data, mode="create")
+        """Create an object with ``If-None-Match: *``, in one request below 1 GiB."""
+        filesystem.pipe_file(path, data, mode="create", chunksize=_PART_BYTES, **_limit(data))
 
     def write(self, filesystem: Any, path: str, data: bytes) -> None:
         """Write an object over whatever is there."""
-        filesystem.pipe_file(path, data)
+        filesystem.pipe_file(path, data, chunksize=_PART_BYTES, **_limit(data))
 
     def read(self, filesystem: Any, path: str, start: int, end: int | None) -> bytes:
         """Return an object's bytes by one GET; without any range s3fs would ask for the size first."""
@@ -209,11 +222,11 @@ class GcsDriver(Driver):
 
     def create(self, filesystem: Any, path: str, data: bytes) -> None:
         """Create an object with ``ifGenerationMatch=0``, in one request whatever its size."""
-        filesystem.pipe_file(path, data, mode="create", chunksize=len(data) + 1)
+        filesystem.pipe_file(path, data, mode="create", chunksize=len(data) + 1, **_limit(data))
 
     def write(self, filesystem: Any, path: str, data: bytes) -> None:
         """Write an object over whatever is there."""
-        filesystem.pipe_file(path, data, chunksize=len(data) + 1)
+        filesystem.pipe_file(path, data, chunksize=len(data) + 1, **_limit(data))
 
     def read(self, filesystem: Any, path: str, start: int, end: int | None) -> bytes:
         """Return an object's bytes by one GET."""
@@ -241,8 +254,10 @@ def _single_attempt_gcs() -> Any:
     if attempt is None:
         return core.GCSFileSystem
 
-    async def _request(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return await attempt(self, *args, **kwargs)
+    async def _request(self: Any, *args: Any, data: Any = None, **kwargs: Any) -> Any:
+        if isinstance(data, bytes) and len(data) > _LARGE_BODY:
+            data = io.BytesIO(data)  # else aiohttp warns that it sends it all without a break
+        return await attempt(self, *args, data=data, **kwargs)
 
     # The plain class, not the one for zonal buckets that the package shows: that one asks a gRPC service
     # about every bucket first, which no emulator has (60 s of silence) and no reader needs.
@@ -267,11 +282,11 @@ class AzureDriver(Driver):
 
     def create(self, filesystem: Any, path: str, data: bytes) -> None:
         """Create a blob with ``If-None-Match: *``."""
-        filesystem.pipe_file(path, data, mode="create")
+        filesystem.pipe_file(path, data, mode="create", **_limit(data))
 
     def write(self, filesystem: Any, path: str, data: bytes) -> None:
         """Write a blob over whatever is there."""
-        filesystem.pipe_file(path, data)
+        filesystem.pipe_file(path, data, **_limit(data))
 
     def remove(self, filesystem: Any, paths: Sequence[str]) -> None:
         """Remove blobs, eight at once."""
@@ -290,6 +305,11 @@ def modified_at(info: Mapping[str, Any]) -> float:
         if isinstance(value, str):
             return datetime.fromisoformat(value).timestamp()
     return 0.0
+
+
+def _limit(data: bytes) -> dict[str, float]:
+    """Return fsspec's own argument for how long a call may last."""
+    return {"timeout": _STALLED_SECONDS + len(data) / _SLOWEST_BYTES_PER_SECOND}
 
 
 def _in_bucket(root: str, prefix: str) -> tuple[str, str]:

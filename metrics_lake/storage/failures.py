@@ -174,26 +174,35 @@ def code_of(error: BaseException) -> str:
 
 
 def _code(error: BaseException) -> str | None:
-    response = getattr(error, "response", None)  # botocore
-    if isinstance(response, dict):
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):  # botocore
         found = response.get("Error", {}).get("Code")
-        return None if found is None else str(found)
-    found = getattr(error, "error_code", None)  # azure
+    else:
+        found = getattr(error, "error_code", None) if _package(error) == "azure" else None
     return None if found is None else str(getattr(found, "value", found))
 
 
 def _status(error: BaseException) -> int | None:
-    response = getattr(error, "response", None)
-    if isinstance(response, dict):
+    """Return the HTTP status; other packages' attributes of such names mean other things."""
+    package, response, found = _package(error), getattr(error, "response", None), None
+    if isinstance(response, dict):  # botocore
         found = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    else:
-        # azure and aiohttp.ClientResponseError, then gcsfs.HttpError, then requests.HTTPError
-        found = getattr(error, "status_code", None) or getattr(error, "status", None)
-        found = found or getattr(error, "code", None) or getattr(response, "status_code", None)
+    elif package == "gcsfs":
+        found = getattr(error, "code", None)
+    elif package == "azure":
+        found = getattr(error, "status_code", None)
+    elif package == "requests":
+        found = getattr(response, "status_code", None)
+    elif package == "aiohttp":
+        found = getattr(error, "status", None)
     try:
-        return None if found is None else int(found)
+        return int(found) if found else None
     except (TypeError, ValueError):
         return None
+
+
+def _package(error: BaseException) -> str:
+    return type(error).__module__.partition(".")[0]
 
 
 def store_error(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import sys
@@ -42,6 +41,7 @@ _NO_DIRECTORY_SYNC: Final = frozenset(
     {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.EACCES}
 )
 _ATTEMPTS: Final = 10
+_MAX_KNOWN_DIRS: Final = 10_000
 
 _Listing = list[ObjectInfo]
 
@@ -168,9 +168,11 @@ class LocalStorage(Storage):
                 elif entry.is_dir():
                     self._scan(entry.path, f"{base}{name}/", "", found)
                 else:
-                    with suppress(FileNotFoundError):
+                    try:
                         stat = entry.stat()
-                        found.append(ObjectInfo(f"{base}{name}", stat.st_size, stat.st_mtime))
+                    except FileNotFoundError:
+                        continue  # deleted since it was seen
+                    found.append(ObjectInfo(f"{base}{name}", stat.st_size, stat.st_mtime))
 
     def _note_leftover(self, entry: os.DirEntry[str]) -> None:
         # Listing needs no right to delete, so a listing only notes what a killed process left behind; the
@@ -244,17 +246,19 @@ class LocalStorage(Storage):
         """Make the file's name survive a power loss, and the names of the folders above it."""
         folder = path.rpartition("/")[0]
         known = self._synced_dirs.get(folder)
-        identity = _sync_directory(folder)
-        if known == identity:
-            return
-        above = folder
-        # The folder above the root holds the root's own name.
-        while len(above) >= len(self._root) - 1 and len(above) > 1:
-            above = above.rpartition("/")[0] or "/"
-            _sync_directory(above)
-        if len(self._synced_dirs) > 10_000:
-            self._synced_dirs.clear()
-        self._synced_dirs[folder] = identity
+        # A folder that is gone took the file with it: it was deleted meanwhile.
+        with suppress(FileNotFoundError):
+            identity = _sync_directory(folder)
+            if known == identity:
+                return
+            above = folder
+            # The folder above the root holds the root's own name.
+            while len(above) >= len(self._root) - 1 and len(above) > 1:
+                above = above.rpartition("/")[0] or "/"
+                _sync_directory(above)
+            if len(self._synced_dirs) > _MAX_KNOWN_DIRS:
+                self._synced_dirs.clear()
+            self._synced_dirs[folder] = identity
 
 
 _O_FLAGS: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -297,7 +301,10 @@ def _sync_file(descriptor: int) -> None:
 def _sync_directory(path: str) -> tuple[int, int]:
     if os.name == "nt":
         return (0, 0)  # Windows offers no such thing
-    descriptor = os.open(path, os.O_RDONLY | _O_FLAGS)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | _O_FLAGS)
+    except PermissionError:
+        return (0, 0)  # a folder that may be entered and not read, above the root mostly
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -320,6 +327,8 @@ def rename_exclusively(source: str, target: str) -> bool | None:
     Raises:
         OSError: The rename failed for another reason.
     """
+    import ctypes  # here: hardly any file system needs it
+
     libc = ctypes.CDLL(None, use_errno=True)
     if sys.platform == "linux":
         call, arguments = (

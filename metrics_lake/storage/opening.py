@@ -83,7 +83,7 @@ def _other_driver(scheme: str) -> Driver:
 
     if scheme not in known_implementations and scheme not in registry:
         known = sorted({*known_implementations, *registry, *_EXTRAS, "s3a", "gcs"})
-        near = difflib.get_close_matches(scheme, known, n=3)
+        near = difflib.get_close_matches(scheme, known, n=3, cutoff=0.5)
         hint = f"Did you mean {' or '.join(f'{name}://' for name in near)}?" if near else None
         raise InvalidInputError(f"{scheme}:// is no known protocol.", hint=hint, scheme=scheme)
     try:

@@ -39,7 +39,7 @@ _PATIENCE_SECONDS: Final = 6.0
 _Answer = TypeVar("_Answer")
 
 _ENDING: Final = ("cannot schedule new futures", "Event loop is closed", "Loop is not running")
-"""What asyncio's RuntimeErrors say when the interpreter or the event loop's thread is going down."""
+"""What asyncio's RuntimeErrors say when the interpreter is going down: no name can be looked up any more."""
 
 
 class RemoteStorage(Storage):
@@ -217,12 +217,12 @@ class RemoteStorage(Storage):
             except self._driver.errors() as caught:
                 error, at = caught, key
             except RuntimeError as caught:
-                if not str(caught).startswith(_ENDING):
+                if not _is_ending(caught):
                     raise
                 error, at = caught, key
             failure = classify(error)
             is_over = attempt == _ATTEMPTS or time.monotonic() - begun > _PATIENCE_SECONDS
-            if failure is not Failure.TRANSIENT or is_over:
+            if failure is not Failure.TRANSIENT or is_over or _is_ending(error):
                 raise self._error(failure, error, operation, at) from error
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 -- jitter
             pause *= _PAUSE_FACTOR
@@ -267,6 +267,10 @@ class RemoteStorage(Storage):
         if self._connection is not None:
             self._connection.abandon()
             self._connection = None
+
+
+def _is_ending(error: BaseException) -> bool:
+    return any(words in str(error) for words in _ENDING)
 
 
 class _Connection:

@@ -65,7 +65,7 @@ def parse_url(url: str | os.PathLike[str]) -> Location:
         raise InvalidInputError(f"'//', '/./' and '/../' cannot stand in {scheme}://{path}.", url=path)
     if scheme == "memory":
         return Location("memory", f"memory://{path}")
-    bucket = path.partition("/")[0]
+    bucket = "" if scheme in _BUCKET_SCHEMES and rest.startswith("/") else path.partition("/")[0]
     if not bucket or bucket.isspace():
         raise InvalidInputError(
             f"{scheme}:// names no bucket.", hint=f"Write {scheme}://bucket/path.", url=f"{scheme}://{path}"

