@@ -175,14 +175,7 @@ class Reader:
     def metric_ids(self, resource: str) -> list[str]:
         """Return the ids of a resource's metrics in UTF-8 byte order; [] if there is no such resource."""
         table = self.table()
-        selection = Selection(Ids((resource,)))
-
-        def answer(snapshot: Snapshot) -> list[str]:
-            merged = table.summaries(snapshot, selection, resource=resource)
-            metrics: list[Any] = merged.column("metric").to_pylist()
-            return list(dict.fromkeys(metrics))
-
-        return table.read(answer)
+        return table.read(lambda snapshot: table.metric_ids(snapshot, resource))
 
     def resources(self, pattern: IdsLike = None, *, at: Any = None) -> Result:
         """Return a row a resource, by id in UTF-8 byte order.
@@ -302,8 +295,7 @@ class Reader:
         table = self.table()
         pinned = snapshot or table.snapshot()
         source = Selection(Ids((resource,)), wanted)
-        there = self._pinned(table, pinned, lambda: table.summaries(pinned, source, resource=resource))
-        ids: set[Any] = set(there.column("metric").to_pylist())
+        ids = self._pinned(table, pinned, lambda: table.metric_ids(pinned, resource))
         for name in () if wanted is None else wanted.names:
             if name not in ids:
                 raise self.not_found(resource, name)
