@@ -57,10 +57,12 @@ class BackgroundCompaction:
 
     Attributes:
         state: ``"auto"``, ``"off"``, or why it turned itself off.
+        last_error: What went wrong the last time, or None.
     """
 
     def __init__(self, storage: Storage, log: TableLog, *, enabled: bool = True) -> None:
         self.state = "auto" if enabled else "off"
+        self.last_error: MetricsLakeError | None = None
         self._storage = storage
         self._log = log
         self._pid = os.getpid()
@@ -109,6 +111,8 @@ class BackgroundCompaction:
             self.state = f"off: {error.message}"
         except MetricsLakeError as error:
             # Whoever reads next tries again; the rows are where they were.
-            self.last_error: MetricsLakeError | None = error
+            self.last_error = error
+        else:
+            self.last_error = None
         finally:
             self._lock.release()

@@ -21,6 +21,7 @@ import pyarrow.ipc
 
 from metrics_lake.commits import sort_rows
 from metrics_lake.commits.parquet import has_nan
+from metrics_lake.errors import StorageError
 from metrics_lake.schema import TABLES, arrow_schema
 
 if TYPE_CHECKING:
@@ -152,6 +153,16 @@ class RowSorter:
             self._spilling = None
 
     def _write_run(self, rows: pa.Table) -> None:
+        try:
+            self._write_run_file(rows)
+        except OSError as error:
+            raise StorageError(
+                f"Rows could not be sorted: temporary files failed: {error}.",
+                hint="Make room, or point TMPDIR (or work_dir) to a larger disk.",
+                operation="sort",
+            ) from error
+
+    def _write_run_file(self, rows: pa.Table) -> None:
         if self._folder is None:
             self._folder = tempfile.TemporaryDirectory(prefix="metrics-lake-sort-", dir=self._work_dir)
         path = Path(self._folder.name) / f"{len(self._runs)}.arrow"

@@ -348,3 +348,16 @@ def test_files_are_cut_at_their_limit_and_summaries_follow(lab, tools):
     parts = [series.decode(lab.storage.get(sidecar_key("metrics", new.file.key)), key="k") for new in files]
     merged = series.merge(parts)
     assert merged["count"].to_pylist() == series.summarise(rows)["count"].to_pylist()
+
+
+def test_a_full_temporary_disk_is_said_and_changes_nothing(lab, tmp_path, monkeypatch):
+    from metrics_lake.errors import StorageError
+    from metrics_lake.maintenance import sorting
+
+    monkeypatch.setattr(sorting, "RUN_BYTES", 1000)
+    lab.publish(1, 0, 99)
+    before = dict(lab.storage.objects)
+    gone = tmp_path / "gone"
+    with pytest.raises(StorageError, match="temporary"):
+        compact(lab, work_dir=str(gone))
+    assert lab.storage.objects == before
