@@ -19,6 +19,7 @@ from metrics_lake.commits.intervals import Intervals
 from metrics_lake.commits.log import ANCHOR_SECONDS, TableLog
 from metrics_lake.commits.model import ColumnStats, DataFile, Gap, InboxFile, LiveFile, PendingRun, Snapshot
 from metrics_lake.commits.parquet import decode_rows, encode_rows, open_rows
+from metrics_lake.commits.pins import snapshot_from_text, snapshot_to_text
 from metrics_lake.commits.snapshot import STEPS, take_snapshot
 from metrics_lake.commits.sorting import sort_rows
 from metrics_lake.commits.state import TableSnapshot
@@ -56,6 +57,8 @@ __all__ = [
     "make_bloom",
     "may_contain",
     "open_rows",
+    "snapshot_from_text",
+    "snapshot_to_text",
     "sort_rows",
     "split_by_month",
     "take_snapshot",

@@ -158,6 +158,12 @@ class Snapshot:
     gaps: tuple[Gap, ...]
     listed: tuple[InboxFile, ...]
 
+    def __str__(self) -> str:
+        """The published part as a text that names the same rows in any process, as ``at=`` takes it."""
+        from metrics_lake.commits.pins import snapshot_to_text  # which needs this module
+
+        return snapshot_to_text(self)
+
     @property
     def num_listed(self) -> int:
         """The number of objects in the inbox, consumed ones included."""

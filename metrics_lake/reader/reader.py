@@ -6,7 +6,7 @@ import datetime as dt
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
-from metrics_lake.commits import Snapshot
+from metrics_lake.commits import Snapshot, snapshot_from_text
 from metrics_lake.errors import AmbiguousSeriesError, InvalidInputError, NotFoundError
 from metrics_lake.points import checked_step, checked_timestamp
 from metrics_lake.reader.cache import ByteCache
@@ -82,8 +82,12 @@ class Reader:
         return found
 
     def snapshot(self, table: str = METRICS) -> Snapshot:
-        """Return which rows count now, this process's own unpublished ones included."""
-        return self.table(table).snapshot()
+        """Return which published rows count now: to be passed as ``at``, as it is or as ``str(snapshot)``.
+
+        Every read of it gives exactly the same rows, in any process, or raises ``SnapshotExpired``. Rows of
+        this process that are not published yet are no part of it.
+        """
+        return replace(self.table(table).snapshot(), pending=())
 
     # ---- one value -----------------------------------------------------------------------------------------
 
@@ -334,13 +338,15 @@ class Reader:
             return None, None
         if isinstance(at, Snapshot):
             return at, None
+        if isinstance(at, str):
+            return snapshot_from_text(at, self.table(table).log.at_version, table), None
         if isinstance(at, int) and not isinstance(at, bool):
             return self.table(table).at_version(at), None
         if isinstance(at, dt.datetime):
             return None, checked_timestamp(at)
         raise InvalidInputError(
             f"at is {at!r}, of type {type(at).__name__}.",
-            hint="Pass an aware datetime, a version of the table (int), or a snapshot.",
+            hint="Pass an aware datetime, a version of the table (int), or a snapshot (or its text).",
             argument="at",
         )
 

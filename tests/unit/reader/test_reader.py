@@ -243,6 +243,30 @@ def test_a_version_of_the_table_has_compacted_rows_only(lake):
         reader.history("run", at=7)
 
 
+def test_a_snapshot_round_trips_as_a_text(lake):
+    rows = lake.log_rows("run", "m", [1.0, 2.0, 3.0, 4.0])
+    reader = lake.reader()
+    empty = str(reader.snapshot())
+    lake.publish(rows[:3])
+    lake.hold(rows)
+    before = str(reader.snapshot())
+    lake.compact(rows[:1], {rows[0].writer: ((0, 0),)})
+    after = str(reader.snapshot())
+    lake.pending.clear()
+    lake.compact(rows[1:3], {rows[0].writer: ((0, 2),)})
+    lake.publish(rows[3:])
+    other = lake.reader()
+    assert other.history("run", at=empty).values() == []
+    assert other.history("run", at=before).values() == [1.0, 2.0, 3.0]
+    assert other.history("run", at=after).values() == [1.0, 2.0, 3.0]
+    assert value(other.latest("run", "m", at=after)) == 3.0
+    assert value(other.latest("run", "m")) == 4.0
+    assert str(other.history("run", at=after).snapshot) == after
+    for wrong in ("", "metrics", "predictions@1", "metrics@1;x"):
+        with pytest.raises(InvalidInputError):
+            other.history("run", at=wrong)
+
+
 # ---- what is there ---------------------------------------------------------------------------------------
 
 
