@@ -17,7 +17,7 @@ from metrics_lake.points.frames import (
     rows_frame,
     split_frames,
 )
-from metrics_lake.points.rows import point_rows, points_table, series_rows, stamped_rows
+from metrics_lake.points.rows import point_rows, points_table, rows_of_points, series_rows, stamped_rows
 
 __all__ = [
     "END",
@@ -41,6 +41,7 @@ __all__ = [
     "points_table",
     "read_header",
     "rows_frame",
+    "rows_of_points",
     "series_rows",
     "split_frames",
     "stamped_rows",

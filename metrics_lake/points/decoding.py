@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -124,121 +125,51 @@ class FrameDecoder:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        parts: list[dict[str, pa.Array[Any]]] = []
-        for kind, run in groupby(frames, key=_type_of):
-            cut = self._packed if kind == POINTS else self._numbers
-            parts.append(cut(run))
-        merged = (
-            parts[0]
-            if len(parts) == 1
-            else {name: pa.concat_arrays([part[name] for part in parts]) for name in parts[0]}
-        )
-        kinds = merged.pop("kind")
+        columns = self._columns(frames)
+        kinds = columns.pop("kind")
         greatest = pc.max(kinds).as_py()
-        if greatest >= len(KINDS):
+        if greatest is not None and greatest >= len(KINDS):
             raise UnsupportedFormatError(
                 "the journal holds values of a kind that this version of metrics_lake does not know.",
                 hint="Upgrade metrics_lake on this machine; the points are kept.",
             )
-        columns = self._series.columns(merged.pop("series"))
-        rows = len(kinds)
+        series = columns.pop("series")
         return pa.table(
             {
                 **columns,
-                **merged,
-                "timestamp": merged["timestamp"].cast(pa.timestamp("us", tz="UTC")),
+                **self._series.columns(series),
+                "timestamp": columns["timestamp"].cast(pa.timestamp("us", tz="UTC")),
                 "kind": pa.array(KINDS, pa.string()).take(kinds),
-                "origin": pa.nulls(rows, pa.string()),
+                "origin": pa.nulls(len(kinds), pa.string()),
             }
         )
 
-    def _packed(self, frames: Iterable[Frame]) -> dict[str, pa.Array[Any]]:
-        """Cut the columns of consecutive ``POINTS`` frames out of their records."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        width = POINT.size
-        records: list[memoryview] = []
-        texts: list[memoryview] = []
-        rows = 0
-        for frame in frames:
-            body = frame.body
-            definitions = START.unpack_from(body)[4]
-            offset = self._series.read(body, definitions, START.size) if definitions else START.size
-            end = offset + width * frame.rows
-            records.append(body[offset:end])
-            if end < len(body):
-                texts.append(body[end:])
-            rows += frame.rows
-        packed = pa.Array.from_buffers(pa.binary(width), rows, [None, pa.py_buffer(b"".join(records))])
-
-        def column(kind: pa.DataType, start: int) -> pa.Array[Any]:
-            cut = pc.binary_slice(packed, start, start + kind.bit_width // 8)
-            return pa.Array.from_buffers(kind, rows, [None, cut.buffers()[1]])
-
-        flags = column(pa.uint8(), 5)
-        if pc.any(_is_set(flags, HAS_TEXT)).as_py():
-            lengths = column(pa.uint32(), 32).cast(pa.int64())
-            offsets = pa.concat_arrays([pa.array([0], pa.int64()), pc.cumulative_sum(lengths)])
-            buffers = [None, offsets.buffers()[1], pa.py_buffer(b"".join(texts))]
-            text = pa.Array.from_buffers(pa.large_string(), rows, buffers).cast(pa.string())
-            text = _where(flags, HAS_TEXT, text)
-        else:
-            text = pa.nulls(rows, pa.string())
-        return {
-            "series": column(pa.uint32(), 0),
-            "kind": column(pa.uint8(), 4),
-            "timestamp": column(pa.int64(), 8),
-            "step": _where(flags, HAS_STEP, column(pa.int64(), 16)),
-            "value": _where(flags, HAS_VALUE, column(pa.float64(), 24)),
-            "text": text,
-        }
-
-    def _numbers(self, frames: Iterable[Frame]) -> dict[str, pa.Array[Any]]:
-        """Put the columns of consecutive ``SERIES`` frames behind one another."""
+    def _columns(self, frames: Iterable[Frame]) -> dict[str, pa.Array[Any]]:
+        """Return the columns that stand in the frames, in the frames' order."""
         import pyarrow as pa
 
-        series: list[bytes] = []
-        kinds: list[bytes] = []
-        flags: list[bytes] = []
-        stamps: list[bytes | memoryview] = []
-        steps: list[bytes | memoryview] = []
-        values: list[memoryview] = []
-        rows = 0
+        # Each frame with the offset behind its definitions, and which rows of its type's columns are its own.
+        records: list[tuple[Frame, int]] = []
+        runs: list[tuple[Frame, int]] = []
+        places: list[tuple[bool, range]] = []
+        counts = [0, 0]
         for frame in frames:
-            body, count = frame.body, frame.rows
-            width = 8 * count
-            _, flag, _, _, definitions = START.unpack_from(body)
-            offset = self._series.read(body, definitions, START.size)
-            series.append(bytes(body[offset : offset + 4]) * count)
-            kinds.append(bytes(body[offset + 4 : offset + 5]) * count)
-            flags.append(bytes((flag,)) * count)
-            offset += SERIES_PART.size
-            if flag & MANY_TIMESTAMPS:
-                stamps.append(body[offset : offset + width])
-                offset += width
-            else:
-                stamps.append(bytes(body[offset : offset + 8]) * count)
-                offset += 8
-            if flag & MANY_STEPS:
-                steps.append(body[offset : offset + width])
-                offset += width
-            else:
-                steps.append(bytes(width))
-            values.append(body[offset : offset + width])
-            rows += count
-
-        def column(kind: pa.DataType, parts: Sequence[bytes | memoryview]) -> pa.Array[Any]:
-            return pa.Array.from_buffers(kind, rows, [None, pa.py_buffer(b"".join(parts))])
-
-        return {
-            "series": column(pa.uint32(), series),
-            "kind": column(pa.uint8(), kinds),
-            "timestamp": column(pa.int64(), stamps),
-            "step": _where(column(pa.uint8(), flags), MANY_STEPS, column(pa.int64(), steps)),
-            "value": column(pa.float64(), values),
-            "text": pa.nulls(rows, pa.string()),
-        }
+            is_run = frame.type == SERIES
+            definitions = START.unpack_from(frame.body)[4]
+            offset = self._series.read(frame.body, definitions, START.size) if definitions else START.size
+            (runs if is_run else records).append((frame, offset))
+            places.append((is_run, range(counts[is_run], counts[is_run] + frame.rows)))
+            counts[is_run] += frame.rows
+        if not runs:
+            return _records(records, counts[False])
+        if not records:
+            return _runs(runs, counts[True])
+        parts = (_records(records, counts[False]), _runs(runs, counts[True]))
+        order = array("q")
+        for is_run, rows in places:
+            order.extend(rows if not is_run else range(rows.start + counts[False], rows.stop + counts[False]))
+        at = pa.Array.from_buffers(pa.int64(), len(order), [None, pa.py_buffer(order)])
+        return {name: pa.concat_arrays([part[name] for part in parts]).take(at) for name in parts[0]}
 
     def _stamped(self, table: pa.Table) -> pa.Table:
         import pyarrow as pa
@@ -257,10 +188,6 @@ class FrameDecoder:
         return pa.table(columns, schema=schema)
 
 
-def _type_of(frame: Frame) -> int:
-    return frame.type
-
-
 def _holds_points(frame: Frame) -> bool:
     return frame.type in {POINTS, SERIES}
 
@@ -270,6 +197,88 @@ def _rows(frame: Frame) -> pa.Table:
 
     with pa.ipc.open_stream(pa.py_buffer(bytes(frame.body[START.size :]))) as stream:
         return stream.read_all()
+
+
+def _records(frames: Sequence[tuple[Frame, int]], rows: int) -> dict[str, pa.Array[Any]]:
+    """Cut the columns of ``POINTS`` frames out of their records, which have a fixed width."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    width = POINT.size
+    records: list[memoryview] = []
+    texts: list[memoryview] = []
+    for frame, offset in frames:
+        body = frame.body
+        end = offset + width * frame.rows
+        records.append(body[offset:end])
+        if end < len(body):
+            texts.append(body[end:])
+    packed = pa.Array.from_buffers(pa.binary(width), rows, [None, pa.py_buffer(b"".join(records))])
+
+    def column(kind: pa.DataType, start: int) -> pa.Array[Any]:
+        cut = pc.binary_slice(packed, start, start + kind.bit_width // 8)
+        return pa.Array.from_buffers(kind, rows, [None, cut.buffers()[1]])
+
+    flags = column(pa.uint8(), 5)
+    text: pa.Array[Any] = pa.nulls(rows, pa.string())
+    if pc.any(_is_set(flags, HAS_TEXT)).as_py():
+        lengths = column(pa.uint32(), 32).cast(pa.int64())
+        offsets = pa.concat_arrays([pa.array([0], pa.int64()), pc.cumulative_sum(lengths)])
+        buffers = [None, offsets.buffers()[1], pa.py_buffer(b"".join(texts))]
+        text = pa.Array.from_buffers(pa.large_string(), rows, buffers).cast(pa.string())
+        text = _where(flags, HAS_TEXT, text)
+    return {
+        "series": column(pa.uint32(), 0),
+        "kind": column(pa.uint8(), 4),
+        "timestamp": column(pa.int64(), 8),
+        "step": _where(flags, HAS_STEP, column(pa.int64(), 16)),
+        "value": _where(flags, HAS_VALUE, column(pa.float64(), 24)),
+        "text": text,
+    }
+
+
+def _runs(frames: Sequence[tuple[Frame, int]], rows: int) -> dict[str, pa.Array[Any]]:
+    """Put the columns of ``SERIES`` frames behind one another."""
+    import pyarrow as pa
+
+    series: list[bytes] = []
+    kinds: list[bytes] = []
+    flags: list[bytes] = []
+    stamps: list[bytes | memoryview] = []
+    steps: list[bytes | memoryview] = []
+    values: list[memoryview] = []
+    for frame, begin in frames:
+        body, count = frame.body, frame.rows
+        width = 8 * count
+        flag = body[1]
+        offset = begin + SERIES_PART.size
+        series.append(bytes(body[begin : begin + 4]) * count)
+        kinds.append(bytes(body[begin + 4 : begin + 5]) * count)
+        flags.append(bytes((flag,)) * count)
+        if flag & MANY_TIMESTAMPS:
+            stamps.append(body[offset : offset + width])
+            offset += width
+        else:
+            stamps.append(bytes(body[offset : offset + 8]) * count)
+            offset += 8
+        if flag & MANY_STEPS:
+            steps.append(body[offset : offset + width])
+            offset += width
+        else:
+            steps.append(bytes(width))
+        values.append(body[offset : offset + width])
+
+    def column(kind: pa.DataType, parts: Sequence[bytes | memoryview]) -> pa.Array[Any]:
+        return pa.Array.from_buffers(kind, rows, [None, pa.py_buffer(b"".join(parts))])
+
+    return {
+        "series": column(pa.uint32(), series),
+        "kind": column(pa.uint8(), kinds),
+        "timestamp": column(pa.int64(), stamps),
+        "step": _where(column(pa.uint8(), flags), MANY_STEPS, column(pa.int64(), steps)),
+        "value": column(pa.float64(), values),
+        "text": pa.nulls(rows, pa.string()),
+    }
 
 
 def _is_set(flags: pa.Array[Any], flag: int) -> pa.Array[Any]:

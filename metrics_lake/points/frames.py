@@ -125,7 +125,7 @@ def read_header(frame: Frame) -> dict[str, Any]:
 
 def end_frame() -> bytes:
     """Return the frame that says: this writer publishes nothing behind this segment."""
-    return _frame(bytes([END]))
+    return _frame(bytes([END]) + b"end")
 
 
 def rows_frame(batch: pa.RecordBatch | pa.Table) -> bytes:

@@ -18,7 +18,7 @@ from metrics_lake.values import KINDS, encode
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["point_rows", "points_table", "series_rows", "stamped_rows"]
+__all__ = ["point_rows", "points_table", "rows_of_points", "series_rows", "stamped_rows"]
 
 _REQUIRED: Final = ("resource", "metric", "value")
 _OPTIONAL: Final = ("step", "timestamp", "tags", "kind", "text")
@@ -67,6 +67,28 @@ def point_rows(data: Any, clock: int) -> pa.Table:
 def points_table(points: Sequence[Point], micros: int, step: int | None) -> pa.Table:
     """Return the points of one call as rows without ``writer`` and ``seq``."""
     return _rows_of_frame(SeriesEncoder().points(points, micros, step))
+
+
+def rows_of_points(points: Sequence[tuple[SeriesKey, Any, int, int | None]]) -> pa.Table:
+    """Return single points (series, value, time in microseconds, step) as rows without ``writer`` and ``seq``."""
+    import pyarrow as pa
+
+    encoded = [encode(value) for _, value, _, _ in points]
+    tags = [tuple(tags_from_key(series[2]).items()) if series[2] else None for series, _, _, _ in points]
+    return pa.table(
+        {
+            "resource": pa.array([series[0] for series, _, _, _ in points], pa.string()),
+            "metric": pa.array([series[1] for series, _, _, _ in points], pa.string()),
+            "step": pa.array([step for _, _, _, step in points], pa.int64()),
+            "timestamp": pa.array([when for _, _, when, _ in points], pa.timestamp("us", tz="UTC")),
+            "value": pa.array([value for _, value, _ in encoded], pa.float64()),
+            "kind": pa.array([kind for kind, _, _ in encoded], pa.string()),
+            "text": pa.array([text for _, _, text in encoded], pa.string()),
+            "tags": pa.array(tags, pa.map_(pa.string(), pa.string())),
+            "tags_key": pa.array([series[2] for series, _, _, _ in points], pa.string()),
+            "origin": pa.nulls(len(points), pa.string()),
+        }
+    )
 
 
 def series_rows(
