@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Result"]
 
+_TOTAL: Final = "total_points"
 _REPR_ROWS: Final = 10
 _HTML_ROWS: Final = 20
 _CELL_WIDTH: Final = 40
@@ -43,12 +44,13 @@ class Result:
     Args:
         run: Computes the whole table.
         stream: Computes it batch by batch; None = through ``run``.
-        hidden: The columns that ``run`` returns only so that values can be decoded.
+        hidden: Columns that ``run`` returns beside those that users see: ``kind`` and ``text``, by which
+            values are decoded; ``total_points``, the same number in each row.
         snapshot: What the rows were read from.
-        notes: What a reader of the rows must know, such as how they were thinned out; on ``notes``.
+        notes: What was done to the points, such as ``downsample`` and ``smooth``.
     """
 
-    __slots__ = ("_hidden", "_lock", "_run", "_stream", "_table", "notes", "snapshot")
+    __slots__ = ("_hidden", "_lock", "_notes", "_run", "_stream", "_table", "snapshot")
 
     def __init__(
         self,
@@ -65,7 +67,7 @@ class Result:
         self._table: pa.Table | None = None
         self._lock = Lock()
         self.snapshot = snapshot
-        self.notes: Mapping[str, Any] = notes or {}
+        self._notes = dict(notes or {})
 
     # ---- columns ------------------------------------------------------------------------------------------
 
@@ -188,6 +190,12 @@ class Result:
         """The names of the columns."""
         return self._names(self._whole())
 
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What was done to the points: ``smooth``, ``downsample`` and ``total_points`` before thinning."""
+        self._whole()
+        return dict(self._notes)
+
     def __len__(self) -> int:
         count: int = self._whole().num_rows
         return count
@@ -206,7 +214,7 @@ class Result:
             max(len(name), *(len(row[at]) for row in rows)) if rows else len(name)
             for at, name in enumerate(names)
         ]
-        lines = [f"Result: {_counted(total, 'row')}"]
+        lines = [f"Result: {self._caption(total)}"]
         lines += [
             "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
             for cells in (names, *rows)
@@ -221,7 +229,7 @@ class Result:
         body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
         more = f", the first {len(rows)} shown" if total > len(rows) else ""
         return (
-            f"<table><caption>{_counted(total, 'row')}{more}</caption>"
+            f"<table><caption>{escape(self._caption(total))}{more}</caption>"
             f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
         )
 
@@ -231,7 +239,7 @@ class Result:
 
         names, rows, total = self._head(_HTML_ROWS)
         more = f", the first {len(rows)} shown" if total > len(rows) else ""
-        table = Table(caption=f"{_counted(total, 'row')}{more}")
+        table = Table(caption=Text(f"{self._caption(total)}{more}"))
         for name in names:
             table.add_column(Text(name))
         for row in rows:
@@ -250,6 +258,9 @@ class Result:
         with self._lock:
             if self._table is None:
                 table = self._run()
+                if _TOTAL in self._hidden and _TOTAL in table.column_names:
+                    self._notes[_TOTAL] = table.column(_TOTAL)[0].as_py() if table.num_rows else 0
+                    table = table.drop_columns([_TOTAL])
                 # Where all values are floats the numeric view says everything.
                 if "kind" in self._hidden and "kind" in table.column_names and _all_floats(table):
                     table = self._visible(table)
@@ -278,6 +289,13 @@ class Result:
         head = table.slice(0, limit)
         columns = [list(map(_cell, self._shown(head, name))) for name in names]
         return names, [list(row) for row in zip(*columns, strict=True)], table.num_rows
+
+    def _caption(self, total: int) -> str:
+        notes = [
+            f"thinned out from {value:,}" if name == _TOTAL else f"{name}={value}"
+            for name, value in self._notes.items()
+        ]
+        return _counted(total, "row") + (f" ({', '.join(notes)})" if notes else "")
 
     def _shown(self, head: pa.Table, name: str) -> list[Any]:
         from metrics_lake.errors import FormatError

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from metrics_lake.reader.lookup import Order, Point
 from metrics_lake.reader.reader import Reader
-from metrics_lake.reader.selection import IdsLike, Selection, StepsLike
+from metrics_lake.reader.selection import Ids, IdsLike, Selection, StepsLike
 
-__all__ = ["IdsLike", "Order", "Point", "Reader", "Selection", "StepsLike"]
+__all__ = ["Ids", "IdsLike", "Order", "Point", "Reader", "Selection", "StepsLike"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-__all__ = ["HistoryQuery", "history_query", "list_resources", "rows_to_copy"]
+__all__ = ["TOTAL", "HistoryQuery", "history_query", "list_resources", "rows_to_copy"]
+
+TOTAL: Final = "total_points"
+"""The hidden column that says how many points there were before they were thinned out."""
 
 _SHOWN: Final = ("resource", "metric", "tags", "step", "timestamp", "value")
 _FULL: Final = ("kind", "text", "tags_key", "writer", "seq", "origin")
@@ -31,7 +35,7 @@ class HistoryQuery:
     Attributes:
         sql: The query.
         bindings: Its parameters.
-        hidden: Columns of its result that only decode values.
+        hidden: Columns of its result that users do not see.
         notes: What was done to the points.
     """
 
@@ -41,7 +45,9 @@ class HistoryQuery:
     notes: Mapping[str, Any] = field(default_factory=dict)
 
 
-def history_query(*, repeats: str, downsample: Any, smooth: Any, full: bool) -> HistoryQuery:
+def history_query(
+    *, repeats: str = "all", downsample: int | None = None, smooth: float | None = None, full: bool = False
+) -> HistoryQuery:
     """Return the query of ``Reader.history``.
 
     Raises:
@@ -49,9 +55,10 @@ def history_query(*, repeats: str, downsample: Any, smooth: Any, full: bool) -> 
     """
     if repeats not in ("all", "last"):
         raise InvalidInputError(f"repeats is {repeats!r}.", hint="Pass 'all' or 'last'.", argument="repeats")
-    if downsample is not None or smooth is not None:
-        raise InvalidInputError("downsample and smooth are not there yet.")
-    columns = _SHOWN + (_FULL if full else _DECODING)
+    bindings: dict[str, Any] = {}
+    notes: dict[str, Any] = {}
+    columns = _SHOWN + (_FULL if full else ())
+    hidden = () if full else _DECODING
     # Points without a step are no repeats of each other.
     qualify = (
         f"QUALIFY step IS NULL OR row_number() OVER (PARTITION BY {_SERIES}, step "
@@ -59,8 +66,114 @@ def history_query(*, repeats: str, downsample: Any, smooth: Any, full: bool) -> 
         if repeats == "last"
         else ""
     )
-    sql = f"SELECT {', '.join(columns)} FROM {{points}} {qualify} ORDER BY {_ORDER}"
-    return HistoryQuery(sql, hidden=() if full else _DECODING)
+    source = f"SELECT * FROM {{points}} {qualify}"
+    if smooth is not None and (weight := _checked_weight(smooth)) > 0:
+        source = _smoothed(source)
+        bindings |= {"weight": weight, "block": _block_rows(weight)}
+        notes["smooth"] = weight
+    if downsample is not None:
+        source = _thinned(source)
+        bindings |= {"most": _checked_count(downsample), "intervals": _checked_count(downsample) // 4}
+        notes["downsample"] = downsample
+        hidden += (TOTAL,)
+    shown = ", ".join(columns + hidden)
+    return HistoryQuery(f"SELECT {shown} FROM ({source}) ORDER BY {_ORDER}", bindings, hidden, notes)
+
+
+def _checked_weight(smooth: Any) -> float:
+    if isinstance(smooth, bool) or not isinstance(smooth, int | float) or not 0 <= smooth < 1:
+        raise InvalidInputError(
+            f"smooth is {smooth!r}.",
+            hint="Pass the weight of the past, from 0 (none) to below 1, such as 0.9.",
+            argument="smooth",
+        )
+    return float(smooth)
+
+
+def _checked_count(downsample: Any) -> int:
+    if isinstance(downsample, bool) or not isinstance(downsample, int) or downsample < 4:
+        raise InvalidInputError(
+            f"downsample is {downsample!r}.",
+            hint="Pass how many points a series may have at most, 4 or more, such as 2000.",
+            argument="downsample",
+        )
+    return min(downsample, 2**31)
+
+
+def _block_rows(weight: float) -> int:
+    """Return after how many rows the past weighs less than 1e-30, which no double can see."""
+    return max(1, math.ceil(30 * math.log(10) / -math.log(weight)))
+
+
+def _smoothed(source: str) -> str:
+    """Return SQL that replaces finite values by their exponential moving average, corrected for its start.
+
+    ``ema(t)`` is the sum of ``w**(t-i) * v(i)`` over all i up to t, divided by the sum of ``w**(t-i)``. It is a
+    running sum of ``w**-i * v(i)``, in blocks, so that the powers stay small: what lies before the previous
+    block weighs less than 1e-30 and is left out.
+    """
+    return f"""
+        SELECT * EXCLUDE (is_finite, nth, place, block_sum) REPLACE (
+            CASE WHEN is_finite THEN
+                (block_sum + pow($weight, place + 1)
+                    * coalesce(lag(block_sum, place::INTEGER + 1) OVER series, 0))
+                * (1 - $weight) / (1 - pow($weight, nth + 1))
+            ELSE value END AS value,
+            CASE WHEN is_finite THEN 'float' ELSE kind END AS kind,
+            CASE WHEN is_finite THEN NULL ELSE text END AS text
+        )
+        FROM (
+            SELECT *, pow($weight, place) * sum(CASE WHEN is_finite THEN value * pow($weight, -place) END)
+                OVER (PARTITION BY {_SERIES}, is_finite, nth // $block ORDER BY nth) AS block_sum
+            FROM (
+                SELECT *, nth % $block AS place
+                FROM (
+                    SELECT *, row_number() OVER (
+                        PARTITION BY {_SERIES}, is_finite ORDER BY step NULLS FIRST, timestamp, writer, seq
+                    ) - 1 AS nth
+                    FROM (SELECT *, coalesce(isfinite(value), false) AS is_finite FROM ({source}))
+                )
+            )
+        )
+        WINDOW series AS (PARTITION BY {_SERIES}, is_finite ORDER BY nth)
+    """
+
+
+def _thinned(source: str) -> str:
+    """Return SQL that keeps the first, last, least and greatest points of each interval of each series.
+
+    M4 (Jugel, Jerzak, Hackenbroich, Markl: "M4: A Visualization-Oriented Time Series Data Aggregation", VLDB
+    2014). The points of a series without steps are thinned along their timestamps, by themselves.
+    """
+    part = f"{_SERIES}, has_step"
+    return f"""
+        WITH located AS MATERIALIZED (
+            SELECT *, CASE WHEN upper > lower
+                THEN least(floor((x - lower) / (upper - lower) * $intervals), $intervals - 1)
+                ELSE 0 END AS part_number
+            FROM (
+                SELECT *,
+                    row_number() OVER (PARTITION BY {part} ORDER BY step, timestamp, writer, seq) AS place,
+                    min(x) OVER (PARTITION BY {part}) AS lower,
+                    max(x) OVER (PARTITION BY {part}) AS upper,
+                    count(*) OVER (PARTITION BY {part}) AS points,
+                    count(*) OVER () AS {TOTAL}
+                FROM (
+                    SELECT *, step IS NOT NULL AS has_step, coalesce(step::DOUBLE, epoch_us(timestamp)) AS x
+                    FROM ({source})
+                )
+            )
+        ), kept AS (
+            SELECT DISTINCT {part}, unnest([
+                min(place), max(place),
+                arg_min(place, (value, place)) FILTER (WHERE NOT isnan(value)),
+                arg_min(place, (-value, place)) FILTER (WHERE NOT isnan(value))
+            ]) AS place
+            FROM located WHERE points > $most
+            GROUP BY {part}, part_number
+        )
+        SELECT * FROM located WHERE points <= $most OR ({part}, place) IN (SELECT ({part}, place) FROM kept)
+    """
 
 
 def list_resources(summary: pa.Table, selection: Selection) -> pa.Table:

@@ -93,7 +93,7 @@ class Scanner:
         if not parts:
             scan.tables["no_rows"] = arrow_schema(self._table).empty_table()
             parts.append("no_rows")
-        columns = ", ".join(self._columns)
+        columns = ", ".join(f'"{name}"' for name in self._columns)  # "column" is a keyword of SQL
         selects = [part if part.startswith("SELECT") else f"SELECT {columns} FROM {part}" for part in parts]
         # A condition on each branch: DuckDB prunes row groups by it.
         scan.sql = "(" + "\nUNION ALL ".join(f"{select} WHERE {condition}" for select in selects) + ")"
@@ -189,7 +189,7 @@ class Scanner:
         if whole:
             scan.bindings["inbox_files"] = [self._pattern(live.name.key) for live in whole]
             parts.append("read_parquet($inbox_files, hive_partitioning = false)")
-        columns = ", ".join(self._columns)
+        columns = ", ".join(f'"{name}"' for name in self._columns)  # "column" is a keyword of SQL
         for number, live in enumerate(live for live in unkept if live not in whole):
             scan.bindings[f"inbox_file_{number}"] = [self._pattern(live.name.key)]
             kept = " OR ".join(f"seq BETWEEN {first} AND {last}" for first, last in live.keep)

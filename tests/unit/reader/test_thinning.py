@@ -1,0 +1,115 @@
+"""Smoothing and thinning of histories, against the same in plain Python."""
+
+import math
+import random
+
+import pytest
+
+from metrics_lake.errors import InvalidInputError
+
+
+def averages(values, weight):
+    """Return the exponential moving average, corrected for its start, of the finite values."""
+    found, above, below = [], 0.0, 0.0
+    for value in values:
+        if isinstance(value, float) and math.isfinite(value):
+            above = above * weight + value
+            below = below * weight + 1
+            found.append(above / below)
+        else:
+            found.append(value)
+    return found
+
+
+@pytest.mark.parametrize("weight", [0.001, 0.5, 0.9, 0.999])
+def test_smoothing_is_the_corrected_moving_average(lake, weight):
+    chance = random.Random(1)
+    values = [chance.gauss(0, 1) + at / 100 for at in range(3000)]
+    values[7] = math.nan
+    values[9] = "text"
+    values[11] = math.inf
+    lake.publish(lake.log_rows("run", "m", values, steps=range(3000)))
+    lake.publish(lake.log_rows("other", "m", [1.0, 2.0]))
+    reader = lake.reader()
+    found = reader.history("run", "m", smooth=weight).values()
+    for left, right in zip(found, averages(values, weight), strict=True):
+        assert left == right or left == pytest.approx(right, rel=1e-9, abs=1e-12, nan_ok=True)
+    assert reader.history("run", "m", smooth=weight).notes == {"smooth": weight}
+    assert reader.history("run", "m", smooth=0).values()[:3] == values[:3]
+    full = reader.history("run", "m", smooth=weight, full=True)
+    assert full.values()[:3] == pytest.approx(averages(values, weight)[:3])
+
+
+def keep(points, most):
+    """Return the points that M4 keeps of one series with steps."""
+    if len(points) <= most:
+        return points
+    low, high = points[0][0], points[-1][0]
+    intervals = most // 4
+    kept = set()
+    buckets = {}
+    for point in points:
+        at = min(math.floor((point[0] - low) / (high - low) * intervals), intervals - 1)
+        buckets.setdefault(at, []).append(point)
+    for bucket in buckets.values():
+        kept |= {bucket[0], bucket[-1]}
+        kept |= {
+            min(bucket, key=lambda point: (point[1], point[0])),
+            max(bucket, key=lambda point: (point[1], -point[0])),
+        }
+    return sorted(kept)
+
+
+def test_thinning_keeps_what_a_line_shows(lake):
+    chance = random.Random(2)
+    steps = sorted(chance.sample(range(20_000), 4000))
+    points = [(step, chance.gauss(0, 1)) for step in steps]
+    lake.publish(lake.log_rows("run", "m", [value for _, value in points], steps=steps))
+    lake.publish(lake.log_rows("run", "short", [1.0, 2.0], steps=[0, 1]))
+    result = lake.reader().history("run", downsample=200)
+    found = [(row["step"], row["value"]) for row in result if row["metric"] == "m"]
+    assert found == keep(points, 200)
+    assert 100 < len(found) <= 200
+    assert len(result) == len(found) + 2
+    assert result.notes == {"downsample": 200, "total_points": 4002}
+    assert "thinned out from 4,002" in repr(result)
+    assert "total_points" not in result.columns
+    assert result.reader().schema.names == ["resource", "metric", "tags", "step", "timestamp", "value"]
+
+
+def test_series_without_steps_are_thinned_along_time(lake):
+    lake.publish(lake.log_rows("run", "m", [float(at % 7) for at in range(1000)]))
+    result = lake.reader().history("run", downsample=100)
+    assert 20 < len(result) <= 100
+    assert result.values()[0] == 0.0
+
+
+def test_smoothing_comes_first(lake):
+    chance = random.Random(3)
+    values = [chance.gauss(0, 1) for _ in range(1000)]
+    lake.publish(lake.log_rows("run", "m", values, steps=range(1000)))
+    smooth = averages(values, 0.9)
+    found = lake.reader().history("run", smooth=0.9, downsample=40)
+    assert [row["value"] for row in found] == pytest.approx([smooth[row["step"]] for row in found])
+
+
+def test_thinning_nothing_says_so(lake):
+    result = lake.reader().history("nobody", downsample=40)
+    assert result.notes == {"downsample": 40, "total_points": 0}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"smooth": 1},
+        {"smooth": -0.1},
+        {"smooth": "0.9"},
+        {"smooth": math.nan},
+        {"downsample": 3},
+        {"downsample": 10.0},
+        {"downsample": True},
+    ],
+)
+def test_what_makes_no_sense_is_refused(lake, options):
+    with pytest.raises(InvalidInputError):
+        lake.reader().history("run", **options)
