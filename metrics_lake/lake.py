@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 
     from metrics_lake.commits import Snapshot
     from metrics_lake.maintenance import Maintenance
+    from metrics_lake.prediction_jobs import PredictionJobs
     from metrics_lake.predictions import PredictionMetrics
     from metrics_lake.reader import Reader
     from metrics_lake.result import Result
@@ -349,7 +350,7 @@ class MetricsLake(BaseMetricsTracker):
             self._writer.log_numbers(series, numbers.kind, numbers.data, stamps, at, durability)
         else:
             rows_of_series = series_rows(series, numbers or items, at, stamps, self._writer.clock())
-            self._log_rows(rows_of_series, durability)
+            self._log_rows(METRICS, rows_of_series, durability)
 
     def append(self, table: Any, *, key: str | None = None) -> Receipt:
         """Publish a table of points, whole or not at all.
@@ -371,7 +372,7 @@ class MetricsLake(BaseMetricsTracker):
         """
         if self._read_only:
             self._refuse_write()
-        return self._publish_rows(point_rows(table, self._writer.clock()), key)
+        return self._publish_rows(METRICS, point_rows(table, self._writer.clock()), key)
 
     def copy_metrics(self, from_resource: Any, to_resource: Any, *, metrics: Any = None) -> int:
         """Copy a resource's points, whole histories, exactly; return how many were added.
@@ -411,7 +412,9 @@ class MetricsLake(BaseMetricsTracker):
         if not self._lake().creates_exclusively:
             rows = reader.rows_of(source, metrics=metrics, to=target).read_all()
             return (
-                self._append_object(rows, bulk_writer_id(None), is_keyed=False).points if rows.num_rows else 0
+                self._append_object(METRICS, rows, bulk_writer_id(None), is_keyed=False).points
+                if rows.num_rows
+                else 0
             )
         from metrics_lake.maintenance import publish_copy
 
@@ -432,34 +435,55 @@ class MetricsLake(BaseMetricsTracker):
         truth: Any = None,
         score: Any = None,
         task: Any = None,
+        by: Any = None,
+        time: Any = None,
+        every: Any = None,
+        key: str | Sequence[str] | None = None,
         weight: Any = None,
+        reference: Any = None,
         metrics: str | Sequence[str] = "default",
+        exact: bool = False,
+        part: str | None = None,
         step: int | None = None,
         timestamp: Any = None,
         tags: Mapping[str, Any] | None = None,
     ) -> PredictionMetrics:
-        """Compute metrics of a job's predictions, log them as the job's and return them.
+        """Compute metrics of a job's predictions in one pass, log them as the job's and return them.
+
+        The total is the untagged series; a segment's value is tagged with the segment, a class's with
+        ``label``, a window's with ``every`` (its timestamp is the window's end). The state that all metrics
+        follow from is kept: ``prediction_metrics`` merges it into other segments and longer windows.
 
         Args:
-            prediction_job: The job that predicted.
+            prediction_job: The job that predicted. Calling again replaces what it had.
             predictions: Labels or numbers, or a table that has them: a list, an array, a series, a tensor, an
                 Arrow, Polars or pandas table, a reader, Parquet files.
             prediction: The column of predictions; None: the only column that no other argument names.
             truth: The column of true labels or numbers, or the values.
-            score: The column of scores in [0, 1], or the values.
-            task: ``"binary"``, ``"multiclass"``, ``"regression"``; None: inferred from the data.
+            score: The column of scores in [0, 1], several for several classes, or the values.
+            task: ``"binary"``, ``"multiclass"``, ``"regression"`` or a task object with options; None:
+                inferred from the data.
+            by: Segment columns: ``"country"``, ``["country", "device"]``, or a list of such lists.
+            time: The column of times, with ``every``.
+            every: The length of a window, such as ``"1d"``.
+            key: The columns that name a prediction: they are kept for labels that come later.
             weight: The column of weights, or the values.
-            metrics: ``"default"``, or names.
+            reference: A prediction job or data to compare with: adds drift.
+            metrics: ``"default"``, ``"all"``, or names.
+            exact: Also compute exactly, by a sort, what the state gives with a bound.
+            part: The part of the job that these predictions are: the same part replaces, another adds.
             step: As in ``log_metric``, for all.
-            timestamp: As in ``log_metric``, for all.
+            timestamp: As in ``log_metric``, for all but windows.
             tags: As in ``log_metric``, for all.
 
         Returns:
-            A mapping from names to values; ``.excluded`` counts what could not be used.
+            A mapping from names to values for the job so far; ``.to_frame()`` has segments, windows, error
+            bounds and intervals, ``.excluded`` what could not be used.
 
         Raises:
             InvalidInputError: An argument is wrong; nothing was logged.
             TaskAmbiguousError: With a truth, whole numbers could be classes or quantities.
+            StorageError: The job's earlier parts or keyed rows need the store, and it failed.
 
         >>> lake = MetricsLake(tmp / "lake")
         >>> found = lake.log_prediction_metrics("churn/2026-11-22", ["stay", "stay", "leave", "stay"])
@@ -470,24 +494,123 @@ class MetricsLake(BaseMetricsTracker):
         """
         if self._read_only:
             self._refuse_write()
-        from metrics_lake.prediction_jobs import compute, points_of
-
-        job = resource_key(prediction_job)
-        at = checked_step(step)
-        micros = None if timestamp is None else checked_timestamp(timestamp)
-        key = tags_key(canonical_tags(tags))
-        found = compute(
+        return self._jobs().log(
+            resource_key(prediction_job),
             predictions,
-            job=job,
-            metrics=metrics,
             prediction=prediction,
             truth=truth,
             score=score,
             task=task,
+            by=by,
+            time=time,
+            every=every,
+            key=key,
             weight=weight,
+            reference=reference,
+            metrics=metrics,
+            exact=exact,
+            part=part,
+            step=checked_step(step),
+            timestamp=None if timestamp is None else checked_timestamp(timestamp),
+            tags=tags,
         )
-        self._writer.log_points(points_of(job, found, key), at, micros, None)
-        return found
+
+    def log_ground_truth(
+        self,
+        prediction_job: Any,
+        labels: Any,
+        *,
+        key: str | Sequence[str],
+        truth: str | None = None,
+        part: str | None = None,
+    ) -> PredictionMetrics:
+        """Keep labels of a job's predictions, and log its metrics over all labels so far.
+
+        Works days later, from another process, in pieces, again and again: of several labels of a key the
+        newest counts.
+
+        Args:
+            prediction_job: The job, logged with ``key=``.
+            labels: A table with the key columns and the truth.
+            key: The columns that name a prediction, in the order of the predictions' ``key``.
+            truth: The column of the truth; None: the only one that is left over.
+            part: Join only this part's predictions again; None: all parts'.
+
+        Raises:
+            InvalidInputError: An argument is wrong, the keys' types differ, or no label fits; nothing was
+                kept.
+            NotFoundError: There is no such job, or it has no keys.
+            StorageError: The store failed; repeating the call is safe.
+
+        >>> import polars as pl
+        >>> lake = MetricsLake(tmp / "lake")
+        >>> scored = pl.DataFrame({"id": [1, 2, 3, 4], "p": [0.9, 0.2, 0.7, 0.4]})
+        >>> _ = lake.log_prediction_metrics("churn/1", scored, score="p", key="id")
+        >>> labels = pl.DataFrame({"id": [1, 2, 3], "churned": [True, False, False]})
+        >>> _ = lake.log_ground_truth("churn/1", labels, key="id")
+        >>> lake.get_metric("churn/1", "roc_auc"), lake.get_metric("churn/1", "coverage")
+        (1.0, 0.75)
+        """
+        if self._read_only:
+            self._refuse_write()
+        return self._jobs().log_truth(resource_key(prediction_job), labels, key=key, truth=truth, part=part)
+
+    def prediction_metrics(
+        self,
+        jobs: Any,
+        *,
+        metrics: str | Sequence[str] = "default",
+        by: Any = None,
+        every: Any = None,
+        since: Any = None,
+        until: Any = None,
+        reference: Any = None,
+        confidence: float = 0.95,
+    ) -> Result:
+        """Return prediction metrics from stored states: other segments, longer windows, many jobs.
+
+        Args:
+            jobs: A job, a ``glob``, or a list of them. With ``every`` several jobs become one series.
+            metrics: ``"default"``, ``"all"``, or names.
+            by: The segment columns to keep, of those that were logged; None: all rows only.
+            every: The length of the windows, a multiple of the logged ones; None: no windows.
+            since: Only windows that begin then or later.
+            until: Only windows that end then or earlier.
+            reference: A job or data to compare with: adds drift.
+            confidence: Of the intervals.
+
+        Returns:
+            A Result with the columns ``resource window_start window_end segment metric label value n low high
+            bound method reason``.
+
+        Raises:
+            NotFoundError: There is no such job, or its states lack the segments; with near names.
+            InvalidInputError: An argument is wrong.
+
+        >>> lake = MetricsLake(tmp / "lake")
+        >>> for day, labels in enumerate((["stay", "leave"], ["stay", "stay"])):
+        ...     _ = lake.log_prediction_metrics(f"churn/{day}", labels)
+        >>> lake.prediction_metrics(glob("churn/*"), metrics=["num_predictions"]).values("value")
+        [2.0, 2.0]
+        """
+        return self._jobs().aggregate(
+            jobs,
+            metrics=metrics,
+            by=by,
+            every=every,
+            since=since,
+            until=until,
+            reference=reference,
+            confidence=confidence,
+        )
+
+    def _jobs(self) -> PredictionJobs:
+        from metrics_lake.prediction_jobs import PredictionJobs
+
+        def publish(table: str, rows: pa.Table) -> Receipt:
+            return self._publish_rows(table, rows, None)
+
+        return PredictionJobs(self._writer, self._reading, publish, self._log_rows)
 
     def resource(self, obj: Any, tags: Mapping[str, Any] | None = None) -> Resource:
         """Return a handle on one resource: every verb without its first argument.
@@ -504,36 +627,36 @@ class MetricsLake(BaseMetricsTracker):
         """
         return Resource(self, obj, tags)
 
-    def _log_rows(self, rows: pa.Table, durability: Durability | None) -> None:
+    def _log_rows(self, table: str, rows: pa.Table, durability: Durability | None) -> None:
         """Journal rows without ``writer`` and ``seq``, or publish them where they are many."""
         if rows.num_rows <= MAX_CALL_ROWS and rows.nbytes <= MAX_CALL_BYTES:
-            self._writer.log_frame(METRICS, rows_frame(rows), rows.num_rows, durability)
+            self._writer.log_frame(table, rows_frame(rows), rows.num_rows, durability)
         else:
-            self._publish_rows(rows, None)
+            self._publish_rows(table, rows, None)
 
     def _publish_points(self, points: Sequence[Point], step: int | None, micros: int | None) -> None:
         stamp = self._writer.clock() if micros is None else micros
-        self._publish_rows(points_table(points, stamp, step), None)
+        self._publish_rows(METRICS, points_table(points, stamp, step), None)
 
-    def _publish_rows(self, rows: pa.Table, key: str | None) -> Receipt:
+    def _publish_rows(self, table: str, rows: pa.Table, key: str | None) -> Receipt:
         """Publish rows without ``writer`` and ``seq``, whole or not at all."""
         begun = time.monotonic()
         lake = self._writer.connect()
         writer = bulk_writer_id(key)
-        stamped = stamped_rows(rows, writer)
+        stamped = stamped_rows(table, rows, writer)
         if not lake.creates_exclusively:
-            done = self._append_object(stamped, writer, is_keyed=key is not None)
+            done = self._append_object(table, stamped, writer, is_keyed=key is not None)
             return Receipt(done.points, done.objects, done.size_bytes, time.monotonic() - begun)
         from metrics_lake.maintenance import publish_bulk
 
-        log = self._reading().table(METRICS).log
+        log = self._reading().table(table).log
         made = publish_bulk(self._storage, log, stamped, key=key)
         return Receipt(made.points, made.files, made.size_bytes, time.monotonic() - begun, made.version)
 
-    def _append_object(self, rows: pa.Table, writer: str, *, is_keyed: bool) -> Published:
+    def _append_object(self, table: str, rows: pa.Table, writer: str, *, is_keyed: bool) -> Published:
         """Publish rows as one inbox object: all that a store without exclusive creation can do."""
         lake = self._writer.connect()
-        return append_object(self._storage, lake.lake_id, METRICS, rows, writer, is_keyed=is_keyed)
+        return append_object(self._storage, lake.lake_id, table, rows, writer, is_keyed=is_keyed)
 
     def _refuse_write(self) -> None:
         raise InvalidInputError(

@@ -225,6 +225,8 @@ _DELTA_TYPES: Final[dict[pa.DataType, str]] = {
     pa.string(): "string",
     pa.int64(): "long",
     pa.int32(): "integer",
+    pa.int16(): "short",
+    pa.int8(): "byte",
     pa.float64(): "double",
     pa.float32(): "float",
     pa.bool_(): "boolean",

@@ -11,7 +11,7 @@ from metrics_lake.points.arguments import EARLIEST_MICROS, LATEST_MICROS
 from metrics_lake.points.columns import Numbers
 from metrics_lake.points.decoding import decode_frames
 from metrics_lake.points.frames import Point, SeriesEncoder, SeriesKey, split_frames
-from metrics_lake.resources import MAX_ID_LENGTH, canonical_tags, check_id, nearest, tags_key
+from metrics_lake.resources import MAX_ID_LENGTH, canonical_tags, check_id, nearest, tags_from_key, tags_key
 from metrics_lake.schema import METRICS, arrow_schema
 from metrics_lake.values import KINDS, encode
 
@@ -70,7 +70,7 @@ def points_table(points: Sequence[Point], micros: int, step: int | None) -> pa.T
 
 
 def rows_of_points(points: Sequence[tuple[SeriesKey, Any, int, int | None]]) -> pa.Table:
-    """Return single points (series, value, time in microseconds, step) as rows without ``writer`` and ``seq``."""
+    """Return points (series, value, time in microseconds, step) as rows without ``writer`` and ``seq``."""
     import pyarrow as pa
 
     encoded = [encode(value) for _, value, _, _ in points]
@@ -130,8 +130,8 @@ def _rows_of_frame(data: bytes) -> pa.Table:
     return decode_frames(METRICS, "", 0, frames).drop_columns(["writer", "seq"])
 
 
-def stamped_rows(rows: pa.Table, writer: str) -> pa.Table:
-    """Return rows in the table's schema, as the observations ``0 … n-1`` of a writer."""
+def stamped_rows(table: str, rows: pa.Table, writer: str) -> pa.Table:
+    """Return rows in a table's schema, as the observations ``0 … n-1`` of a writer."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -139,7 +139,7 @@ def stamped_rows(rows: pa.Table, writer: str) -> pa.Table:
     ones = pa.repeat(pa.scalar(1, pa.int64()), count)
     seq = pc.cumulative_sum(ones, start=pa.scalar(-1, pa.int64()))
     stamped = rows.append_column("writer", pa.repeat(pa.scalar(writer), count)).append_column("seq", seq)
-    schema = arrow_schema(METRICS)
+    schema = arrow_schema(table)
     return stamped.select(schema.names).cast(schema)
 
 

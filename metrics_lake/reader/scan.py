@@ -26,10 +26,11 @@ __all__ = ["Scan", "Scanner"]
 
 _SQL_TYPES: Final = {
     "string": "VARCHAR",
+    "int8": "TINYINT",
+    "int16": "SMALLINT",
     "int64": "BIGINT",
     "double": "DOUBLE",
     "timestamp[us, tz=UTC]": "TIMESTAMPTZ",
-    "map<string, string>": "MAP(VARCHAR, VARCHAR)",
 }
 _STREAM_OBJECTS: Final = 32
 
@@ -159,7 +160,7 @@ class Scanner:
         for number, each in enumerate(each for each in files if not each.is_ours):
             scan.bindings[f"foreign_file_{number}"] = [self._pattern(each.key)]
             casts = ", ".join(
-                f"CAST({column.name} AS {_SQL_TYPES[str(column.type)]}) AS {column.name}"
+                f'CAST("{column.name}" AS {_sql_type(column.type)}) AS "{column.name}"'
                 for column in arrow_schema(self._table)
             )
             source = f"read_parquet($foreign_file_{number}, hive_partitioning = false)"
@@ -224,3 +225,15 @@ class Scanner:
             except (CorruptObjectError, ObjectNotFoundError) as culprit:
                 return culprit
         return error
+
+
+def _sql_type(kind: pa.DataType) -> str:
+    """Return how DuckDB spells an Arrow type of the lake's tables."""
+    if isinstance(kind, pa.MapType):
+        return f"MAP({_sql_type(kind.key_type)}, {_sql_type(kind.item_type)})"
+    if isinstance(kind, pa.ListType):
+        return f"{_sql_type(kind.value_type)}[]"
+    if isinstance(kind, pa.StructType):
+        fields = (f'"{field.name}" {_sql_type(field.type)}' for field in kind.fields)
+        return f"STRUCT({', '.join(fields)})"
+    return _SQL_TYPES[str(kind)]
