@@ -112,18 +112,26 @@ def merge_states(*tables: pa.Table) -> pa.Table:
         InvalidInputError: Two states describe different things: other tasks, labels or thresholds; or one
             is already the merge of a part that another holds.
     """
-    return merge_long(Long.from_arrow(*tables)).to_arrow()
+    return merge_long(*(Long.from_arrow(table) for table in tables)).to_arrow()
 
 
-def merge_long(states: Long) -> Long:
-    """Return the merged states, each part counted once."""
+def merge_long(*tables: Long) -> Long:
+    """Return the merged states of tables, each part counted once."""
+    states = Long.concat(tables)
     same = ("resource", "part_id", "column", "state", "segment_key", "window_start")
     has_part = pl.col("part_id").is_not_null()
     if states.head.filter(has_part).select(pl.struct(same).is_duplicated().any()).item():
+        order = [i for i, table in enumerate(tables) for _ in range(table.head.height)]
+        written = states.head.select(
+            "gid",
+            when=pl.struct(pl.col("created").dt.epoch("us").fill_null(0), pl.lit(pl.Series("order", order))),
+        )
         # The part as a whole is what its newest writing says: segments that are gone are gone.
-        stamp = pl.col("created").dt.epoch("us").fill_null(0)
-        states = states.filter(~has_part | (stamp == stamp.max().over("resource", "part_id")))
-        # Written at the same time (or at none): the last table's, whose ids are the greatest.
+        newest = written["when"] == states.head.with_columns(written["when"]).select(
+            pl.col("when").sort().last().over("resource", "part_id")
+        ).to_series()  # fmt: skip
+        states = states.filter(~has_part | pl.lit(newest))
+        # Rows that one table holds twice: the last.
         states = states.filter(~has_part | (pl.col("gid") == pl.col("gid").max().over(same)))
     return states.merged()
 
