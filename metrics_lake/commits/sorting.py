@@ -26,18 +26,19 @@ def sort_rows(table: str, rows: pa.Table, *, keys: Sequence[str] | None = None) 
 
     Args:
         table: The table's name.
-        rows: The rows; their texts must fit one chunk (2 GB).
+        rows: The rows; their texts must fit one chunk (2 GB). Text keys may be dictionaries that name each
+            text once.
         keys: The sort keys; None = the table's.
     """
     if rows.num_rows < 2:
         return rows
-    rows = rows.combine_chunks()
+    rows = rows.unify_dictionaries().combine_chunks()
     columns: list[Any] = []
     pending: Any = None
     size = 1
     for name in TABLES[table].sort_keys if keys is None else keys:
         column = rows.column(name)
-        if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        if not (pa.types.is_dictionary(column.type) or pa.types.is_string(column.type)):
             if pending is not None:
                 columns.append(pending)
                 pending, size = None, 1
@@ -68,7 +69,7 @@ def sort_rows(table: str, rows: pa.Table, *, keys: Sequence[str] | None = None) 
 
 def rank_texts(column: Any) -> tuple[Any, int]:
     """Return each text's rank among the distinct ones as int64 (NULL lowest), and the number of ranks."""
-    encoded = column.dictionary_encode()
+    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.chunk(0)

@@ -120,7 +120,7 @@ def _plan_compaction(
     damaged: dict[str, str] = {}
     objects = 0
     with RowSorter(table, work_dir=work_dir) as sorter:
-        for live, rows in inbox_rows(storage, table, chosen):
+        for live, rows in inbox_rows(storage, table, chosen, as_dictionaries=True):
             writer = live.name.writer
             if writer in damaged:
                 continue  # what is behind a damaged object waits with it, as readers see it
@@ -212,7 +212,7 @@ def merge_files(
         total = sum(file.num_records or 0 for file in chosen)
         with RowSorter(log.table, work_dir=work_dir) as sorter:
             for file in chosen:
-                for rows in file_rows(storage, log.table, file):
+                for rows in file_rows(storage, log.table, file, as_dictionaries=True):
                     sorter.add(rows)
                 if progress is not None:
                     progress(sorter.num_rows, 2 * max(total, sorter.num_rows))

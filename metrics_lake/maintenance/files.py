@@ -17,10 +17,10 @@ from metrics_lake.commits import (
     open_rows,
     split_by_month,
 )
-from metrics_lake.commits.parquet import ROW_GROUP_ROWS
+from metrics_lake.commits.parquet import ROW_GROUP_ROWS, conform
 from metrics_lake.errors import CorruptObjectError, StorageError
 from metrics_lake.layout import sidecar_key
-from metrics_lake.schema import METRICS
+from metrics_lake.schema import METRICS, arrow_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -33,10 +33,11 @@ __all__ = ["DataFileWriter", "file_rows", "inbox_rows", "write_files"]
 _FETCH_BYTES: Final = 32 << 20
 _FETCH_ROWS: Final = 200_000
 _ROW_GROUPS_AT_ONCE: Final = 16
+_ENCODE_ROWS: Final = 8 * ROW_GROUP_ROWS
 
 
 def inbox_rows(
-    storage: Storage, table: str, files: Sequence[LiveFile]
+    storage: Storage, table: str, files: Sequence[LiveFile], *, as_dictionaries: bool = False
 ) -> Iterator[tuple[LiveFile, pa.Table | CorruptObjectError]]:
     """Yield the rows of inbox objects that count, in the order given, or what is wrong with an object.
 
@@ -58,7 +59,9 @@ def inbox_rows(
 
     def fetch(group: Sequence[LiveFile]) -> list[pa.Table | CorruptObjectError]:
         bodies = storage.get_many([(file.name.key, 0, file.size_bytes) for file in group])
-        return [_live_rows(table, file, body) for file, body in zip(group, bodies, strict=True)]
+        return [
+            _live_rows(table, file, body, as_dictionaries) for file, body in zip(group, bodies, strict=True)
+        ]
 
     with ThreadPoolExecutor(1, thread_name_prefix="metrics-lake-read") as pool:
         ahead: Future[list[pa.Table | CorruptObjectError]] | None = None
@@ -68,10 +71,12 @@ def inbox_rows(
             yield from zip(group, found, strict=True)
 
 
-def _live_rows(table: str, file: LiveFile, body: bytes) -> pa.Table | CorruptObjectError:
+def _live_rows(
+    table: str, file: LiveFile, body: bytes, as_dictionaries: bool
+) -> pa.Table | CorruptObjectError:
     name = file.name
     try:
-        rows = decode_rows(table, body, key=name.key)
+        rows = decode_rows(table, body, key=name.key, as_dictionaries=as_dictionaries)
     except CorruptObjectError as error:
         return error
     if rows.num_rows:
@@ -94,7 +99,9 @@ def _live_rows(table: str, file: LiveFile, body: bytes) -> pa.Table | CorruptObj
     return pa.concat_tables(pieces) if pieces else rows.slice(0, 0)
 
 
-def file_rows(storage: Storage, table: str, file: DataFile) -> Iterator[pa.Table]:
+def file_rows(
+    storage: Storage, table: str, file: DataFile, *, as_dictionaries: bool = False
+) -> Iterator[pa.Table]:
     """Yield a data file's rows piece by piece, every checksum verified.
 
     Raises:
@@ -112,7 +119,7 @@ def file_rows(storage: Storage, table: str, file: DataFile) -> Iterator[pa.Table
     opened = open_rows(data, key=file.key)
     for start in range(0, opened.num_row_groups, _ROW_GROUPS_AT_ONCE):
         groups = list(range(start, min(start + _ROW_GROUPS_AT_ONCE, opened.num_row_groups)))
-        yield decode_rows(table, data, key=file.key, row_groups=groups)
+        yield decode_rows(table, data, key=file.key, row_groups=groups, as_dictionaries=as_dictionaries)
 
 
 class DataFileWriter:
@@ -191,7 +198,9 @@ class DataFileWriter:
         rows = waiting.slice(0, num_rows)
         self._waiting = [waiting.slice(num_rows)] if num_rows < waiting.num_rows else []
         self._waiting_rows -= num_rows
-        self._builder.add(rows)
+        plain = arrow_schema(self._table)
+        for start in range(0, num_rows, _ENCODE_ROWS):
+            self._builder.add(conform(rows.slice(start, _ENCODE_ROWS), plain))
         if self._table == METRICS:
             self._summaries.append(series.summarise(rows))
 

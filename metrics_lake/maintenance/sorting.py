@@ -20,9 +20,9 @@ import pyarrow.compute as pc
 import pyarrow.ipc
 
 from metrics_lake.commits import sort_rows
-from metrics_lake.commits.parquet import has_nan
+from metrics_lake.commits.parquet import conform, dictionary_schema, has_nan
 from metrics_lake.errors import StorageError
-from metrics_lake.schema import TABLES, arrow_schema
+from metrics_lake.schema import TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,9 +55,9 @@ class _Run:
     def before(self, splitter: _Key | None) -> Iterator[pa.RecordBatch]:
         """Yield the unread batches that begin in front of a splitter (None: all)."""
         if self._file is None:
-            self._file = pa.ipc.open_file(pa.OSFile(str(self.path), "rb"))
+            self._file = pa.ipc.open_stream(pa.OSFile(str(self.path), "rb"))
         while self._position < len(self.keys) and (splitter is None or self.keys[self._position] < splitter):
-            yield self._file.get_batch(self._position)
+            yield self._file.read_next_batch()
             self._position += 1
 
 
@@ -78,6 +78,7 @@ class RowSorter:
         self.num_rows = 0
         self.has_nan = False
         self._table = table
+        self._schema = dictionary_schema(table)
         self._keys = (_MONTH, *TABLES[table].sort_keys)
         self._run_rows = run_rows
         self._batch_rows = min(BATCH_ROWS, max(run_rows // 4, 1))
@@ -91,11 +92,12 @@ class RowSorter:
         self._spilling: Future[None] | None = None
 
     def add(self, rows: pa.Table) -> None:
-        """Take rows in the table's schema."""
+        """Take rows in the table's schema, or better in its ``dictionary_schema``."""
         if not rows.num_rows:
             return
         self.num_rows += rows.num_rows
         self.has_nan = self.has_nan or has_nan(rows)
+        rows = conform(rows, self._schema)
         self._buffer.append(rows)
         self._buffered_rows += rows.num_rows
         self._buffered_bytes += rows.nbytes
@@ -103,7 +105,10 @@ class RowSorter:
             self._spill()
 
     def pieces(self) -> Iterator[pa.Table]:
-        """Yield all rows in order, in pieces of some 48 MB; then the sorter is used up."""
+        """Yield all rows in order, in pieces of some 48 MB; then the sorter is used up.
+
+        The pieces are in the table's ``dictionary_schema``.
+        """
         if not self._runs and self._spilling is None:
             if self._buffer:
                 rows = self._sorted(self._take_buffer()).drop_columns([_MONTH])
@@ -172,9 +177,10 @@ class RowSorter:
         options = pa.ipc.IpcWriteOptions(compression="lz4")
         with (
             pa.OSFile(str(path), "wb") as sink,
-            pa.ipc.new_file(sink, rows.schema, options=options) as writer,
+            pa.ipc.new_stream(sink, rows.schema, options=options) as writer,
         ):
-            for batch in rows.to_batches(max_chunksize=batch_rows):
+            for whole in rows.to_batches(max_chunksize=batch_rows):
+                batch = _with_own_dictionaries(whole)
                 keys.append(self._key(batch, 0))
                 sizes.append(batch.nbytes)
                 writer.write_batch(batch)
@@ -182,7 +188,7 @@ class RowSorter:
         pa.default_memory_pool().release_unused()
 
     def _merged(self) -> Iterator[pa.Table]:
-        schema = arrow_schema(self._table).append(pa.field(_MONTH, pa.int32()))
+        schema = self._schema.append(pa.field(_MONTH, pa.int32()))
         carry = schema.empty_table()
         for splitter in (*self._splitters(), None):
             batches = [batch for run in self._runs for batch in run.before(splitter)]
@@ -224,3 +230,12 @@ class RowSorter:
             else:
                 key.append((True, scalar.as_py()))
         return tuple(key)
+
+
+def _with_own_dictionaries(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return a batch whose dictionaries hold its own texts only, not those of the run it is cut from."""
+    columns: list[Any] = [
+        column.dictionary_decode().dictionary_encode() if isinstance(column, pa.DictionaryArray) else column
+        for column in batch.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)

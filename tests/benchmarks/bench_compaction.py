@@ -14,6 +14,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
 
 import pyarrow as pa
@@ -48,12 +49,17 @@ def fill(url: str, points: int, objects: int) -> int:
         value = pc.add(pc.divide(1.0, pc.add(step.cast(pa.float64()), 1.0)), pc.round(noise, 4))
         order = generator.randrange(objects)
         constant = {
-            "resource": f"project-{order % 7}/run-{order:05d}", "kind": "float", "tags_key": "", "writer": writer
-        }  # fmt: skip
+            "resource": f"project-{order % 7}/run-{order:05d}",
+            "kind": "float",
+            "tags_key": "",
+            "writer": writer,
+        }
         columns = {
             "metric": metric,
             "step": step,
-            "timestamp": pc.add(pc.multiply(steps, 50_000 // METRICS * METRICS), START).cast(pa.timestamp("us", tz="UTC")),
+            "timestamp": pc.add(pc.multiply(steps, 50_000 // METRICS * METRICS), START).cast(
+                pa.timestamp("us", tz="UTC")
+            ),
             "value": value,
             "seq": steps,
         }
@@ -72,6 +78,11 @@ def fill(url: str, points: int, objects: int) -> int:
     return values_bytes
 
 
+def say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
 def peak_rss() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
@@ -79,10 +90,12 @@ def peak_rss() -> float:
 def measure(url: str) -> None:
     log = TableLog(open_storage(url), "metrics")
     idle = peak_rss()
+    before = time.process_time()
     done = compact_inbox(log.storage, log)
     state = log.refresh()
-    print(
-        f"{done.points:,} points in {done.seconds:.1f} s = {done.points / done.seconds / 1e6:.2f} M points/s, "
+    say(
+        f"{done.points:,} points in {done.seconds:.1f} s = {done.points / done.seconds / 1e6:.2f} M/s; "
+        f"{(time.process_time() - before) / done.points * 1e6:.2f} CPU seconds a million; "
         f"peak memory {peak_rss():.0f} MB (idle {idle:.0f} MB), {len(state.files)} files, "
         f"{done.size_bytes / done.points:.2f} bytes a point"
     )
@@ -101,7 +114,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         url = f"{options.url}/{uuid.uuid4().hex}" if options.url else folder
         values = fill(url, options.points, options.objects)
-        print(f"the zstd-compressed values alone: {values / options.points:.2f} bytes a point")
+        say(f"the zstd-compressed values alone: {values / options.points:.2f} bytes a point")
         subprocess.run([sys.executable, __file__, str(options.points), "--url", url, "--measure"], check=True)
 
 
