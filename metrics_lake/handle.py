@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from metrics_lake.lake import MetricsLake
+    from metrics_lake.predictions import PredictionMetrics
     from metrics_lake.result import Result
     from metrics_lake.writer import Durability, Receipt
 
@@ -181,6 +182,19 @@ class Resource:
             full=full,
             at=at,
         )
+
+    def log_prediction_metrics(self, predictions: Any, **options: Any) -> PredictionMetrics:
+        """Compute and log metrics of this job's predictions; see ``MetricsLake.log_prediction_metrics``."""
+        options["tags"] = self._tagged(options.get("tags"))
+        return self._lake.log_prediction_metrics(self.id, predictions, **options)
+
+    def log_ground_truth(self, labels: Any, **options: Any) -> PredictionMetrics:
+        """Keep labels of this job's predictions; see ``MetricsLake.log_ground_truth``."""
+        return self._lake.log_ground_truth(self.id, labels, **options)
+
+    def prediction_metrics(self, **options: Any) -> Result:
+        """Return this job's metrics from stored states; see ``MetricsLake.prediction_metrics``."""
+        return self._lake.prediction_metrics(self.id, **options)
 
     def copy_metrics(self, to_resource: Any, *, metrics: Any = None) -> int:
         """Copy this resource's metrics to another; see ``MetricsLake.copy_metrics``."""

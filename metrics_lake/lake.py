@@ -587,6 +587,7 @@ class MetricsLake(BaseMetricsTracker):
             NotFoundError: There is no such job, or its states lack the segments; with near names.
             InvalidInputError: An argument is wrong.
 
+        >>> from metrics_lake import glob
         >>> lake = MetricsLake(tmp / "lake")
         >>> for day, labels in enumerate((["stay", "leave"], ["stay", "stay"])):
         ...     _ = lake.log_prediction_metrics(f"churn/{day}", labels)

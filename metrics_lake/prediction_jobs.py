@@ -130,7 +130,7 @@ class PredictionJobs:
         ):
             raise InvalidInputError(
                 f"none of the {rows.num_rows:,} labels has the key of a prediction of {job!r}.",
-                hint=f"Compare: {rows.column('key')[0].as_py()} here, {stored.column('key')[0].as_py()} there.",
+                hint=f"Compare {rows.column('key')[0].as_py()} with {stored.column('key')[0].as_py()}.",
                 argument="key",
             )
         self._publish(GROUND_TRUTH, self._framed(rows, job, spec=json.dumps(told)))
@@ -182,7 +182,7 @@ class PredictionJobs:
         )
         return Result(lambda: numbers)
 
-    # -- states ------------------------------------------------------------------------------------------------
+    # -- states ----------------------------------------
 
     def _checked_part(self, job: str, part: str | None) -> str:
         """Return the part's id; a job is logged either whole or in parts."""
@@ -287,7 +287,7 @@ class PredictionJobs:
             return merge_states(states)
         return prediction_state(reference, **{**options, "by": None, "time": None, "every": None})
 
-    # -- keyed rows --------------------------------------------------------------------------------------------
+    # -- keyed rows ----------------------------------------
 
     def _joined(self, job: str, part: str) -> pa.Table:
         """Return the state of a part's stored predictions with all labels so far."""
@@ -340,7 +340,7 @@ class PredictionJobs:
         selection = Selection(Ids(tuple(jobs)))
         return reader.read(lambda snapshot: reader.run(snapshot, selection, "SELECT * FROM {points}"))
 
-    # -- names -------------------------------------------------------------------------------------------------
+    # -- names ----------------------------------------
 
     def _job_ids(self, jobs: Any) -> list[str]:
         asked = list(jobs) if isinstance(jobs, list | tuple | set | frozenset) else [jobs]
