@@ -28,7 +28,7 @@ class ObjectInfo:
         key: The object's key relative to the storage's url.
         size_bytes: Its length.
         modified: When it was written, in POSIX seconds by the *store's* clock: only differences between two
-            such times mean anything.
+            such times mean anything. 0.0 where the store keeps no times.
     """
 
     key: str

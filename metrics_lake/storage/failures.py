@@ -270,7 +270,7 @@ def _denied_hint(operation: str, code: str, lost: tuple[str, ...]) -> str:
         )
     if code in ("AccessDenied", "OSError", "403"):
         also = " (without LIST, S3 says this also of an absent object)" if operation == "get" else ""
-        return f"This identity needs the right to {_RIGHTS[operation]} there{also}."
+        return f"This identity needs the right to {_RIGHTS.get(operation, operation)} there{also}."
     return "Check the credentials in storage_options or in the environment."
 
 

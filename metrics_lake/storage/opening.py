@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 from typing import TYPE_CHECKING, Any, Final
 
@@ -78,6 +77,8 @@ def _driver(scheme: str) -> Driver:
 
 
 def _other_driver(scheme: str) -> Driver:
+    import difflib
+
     import fsspec
     from fsspec.registry import known_implementations, registry
 

@@ -259,7 +259,10 @@ class RemoteStorage(Storage):
                 url=self.url,
             ) from error
         except self._driver.errors() as error:
-            raise self._error(classify(error), error, "connect", "") from error
+            failure = classify(error)
+            if failure is Failure.ABSENT:
+                failure = Failure.REFUSED  # a file of credentials, not an object
+            raise self._error(failure, error, "connect", "") from error
 
     def _forget_parent(self) -> None:
         """Leave the parent's connections alone in a forked child."""
