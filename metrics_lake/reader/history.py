@@ -58,7 +58,7 @@ def history_query(
     bindings: dict[str, Any] = {}
     notes: dict[str, Any] = {}
     columns = _SHOWN + (_FULL if full else ())
-    hidden = () if full else _DECODING
+    hidden: tuple[str, ...] = () if full else _DECODING
     # Points without a step are no repeats of each other.
     qualify = (
         f"QUALIFY step IS NULL OR row_number() OVER (PARTITION BY {_SERIES}, step "
@@ -108,8 +108,8 @@ def _block_rows(weight: float) -> int:
 def _smoothed(source: str) -> str:
     """Return SQL that replaces finite values by their exponential moving average, corrected for its start.
 
-    ``ema(t)`` is the sum of ``w**(t-i) * v(i)`` over all i up to t, divided by the sum of ``w**(t-i)``. It is a
-    running sum of ``w**-i * v(i)``, in blocks, so that the powers stay small: what lies before the previous
+    ``ema(t)`` is the sum of ``w**(t-i) * v(i)`` over all i up to t, divided by the sum of ``w**(t-i)``. It is
+    a running sum of ``w**-i * v(i)``, in blocks, so that the powers stay small: what lies before the previous
     block weighs less than 1e-30 and is left out.
     """
     return f"""
