@@ -1,6 +1,7 @@
 """What tests of this package, and of what is built on it, need.
 
-``StorageSuite`` are the rules of a storage as tests. ``CountingStorage``, ``LatencyStorage`` and
+``StorageSuite`` are the rules of a storage as tests, ``TrackerSuite`` those of the contract.
+``CountingStorage``, ``LatencyStorage`` and
 ``FaultyStorage`` go around any storage. ``metrics_lake.testing.servers`` starts real S3 and GCS servers,
 ``metrics_lake.testing.proxy`` counts and fails on the wire, ``metrics_lake.testing.fixtures`` has pytest
 fixtures for all of it. Needs the extra ``test``.
@@ -9,6 +10,7 @@ fixtures for all of it. Needs the extra ``test``.
 from __future__ import annotations
 
 from metrics_lake.testing.storage import StorageSuite
+from metrics_lake.testing.tracker import HARD_VALUES, HOSTILE_IDS, TrackerSuite
 from metrics_lake.testing.wrappers import (
     CountingStorage,
     CrashError,
@@ -21,6 +23,8 @@ from metrics_lake.testing.wrappers import (
 )
 
 __all__ = [
+    "HARD_VALUES",
+    "HOSTILE_IDS",
     "CountingStorage",
     "CrashError",
     "Fault",
@@ -28,6 +32,7 @@ __all__ = [
     "FaultyStorage",
     "LatencyStorage",
     "StorageSuite",
+    "TrackerSuite",
     "Verb",
     "WrappedStorage",
 ]
