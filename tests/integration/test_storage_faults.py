@@ -477,7 +477,7 @@ def test_killed_writers_leave_whole_objects_only(local_url):
             print(number, flush=True)
     """
     storage, acknowledged = open_storage(local_url), {}
-    for kill in range(8):
+    for kill in range(5):
         writer = subprocess.Popen(
             [sys.executable, "-c", textwrap.dedent(code), local_url, str(kill)],
             stdout=subprocess.PIPE,
@@ -517,32 +517,30 @@ def test_fork_leaves_the_parents_connections_alone(any_storage):
         assert time.monotonic() - begun < 3
 
 
-def test_forked_child_that_ends_normally_is_quick_and_quiet(s3_server, gcs_server):
+def test_forked_child_ends_without_waiting_for_the_parents_loop(s3_server, gcs_server):
     code = """
-        import json, os, sys, time
+        import json, os, sys
+        import fsspec.asyn
         from metrics_lake.storage import open_storage
 
         storages = [open_storage(url, options) for url, options in json.loads(sys.argv[1])]
         for storage in storages:
             storage.put_new("a", b"parent")
-        read, write = os.pipe()
+        parents_loop = fsspec.asyn.get_loop()
         child = os.fork()
         if child == 0:
+            # Finalizers wait a second and more for a loop that seems to run, and touch what it shares.
+            assert (parents_loop.is_closed(), parents_loop.is_running()) == (True, False)
             assert [storage.get("a") for storage in storages] == [b"parent"] * 2
-            os.write(write, b"done")
             sys.exit(0)
-        os.read(read, 4)
-        begun = time.monotonic()
         assert os.waitpid(child, 0)[1] == 0
-        print(time.monotonic() - begun)
+        assert (parents_loop.is_closed(), parents_loop.is_running()) == (False, True)
         for _ in range(20):
             assert [storage.get("a") for storage in storages] == [b"parent"] * 2
     """
     places = [(server.url(), server.options()) for server in (s3_server, gcs_server)]
     done = run_python(code, json.dumps(places))
     assert done.stderr == ""
-    # Finalizers that wait for the parent's event loop take a second for each storage, and more.
-    assert float(done.stdout) < 1.5
 
 
 def test_pickle_has_no_secret_and_says_so_where_it_matters(s3_server, s3_url, monkeypatch):
