@@ -129,6 +129,8 @@ class FileSegment(Segment):
     def __init__(self, header: SegmentHeader, home: Home) -> None:
         super().__init__(header)
         self._home = home
+        self._attempt: tuple[bytes, int, int] | None = None
+        self.encoder = SeriesEncoder(self._settle_attempt)
         self._fd = -1
         # The descriptor once more, in a list: taking it out decides which of several threads closes it.
         self._held: list[int] = []
@@ -159,8 +161,15 @@ class FileSegment(Segment):
         """Where the segment is, for messages."""
         return str(self.path)
 
+    def seal(self, *, is_end: bool = False) -> None:
+        """Take no more frames; see ``Segment``."""
+        self._settle_attempt()
+        super().seal(is_end=is_end)
+
     def append(self, frame: bytes, rows: int) -> None:
         """Write one frame whole; see ``Segment``."""
+        if self._attempt is not None:
+            self._settle(self._attempt)
         length = len(frame)
         size = self.size_bytes + length
         count = self.row_count + rows
@@ -177,25 +186,31 @@ class FileSegment(Segment):
                 return
         except BaseException as error:
             # Also what a signal's handler raised when the write was over: the file says what is true.
-            if not self._settle(frame, size, count) and isinstance(error, OSError):
+            self._attempt = (frame, size, count)
+            if not self._settle(self._attempt) and isinstance(error, OSError):
                 raise _journal_error(error, self.where) from error
             raise
         self._cut_to(self.size_bytes)
         raise _full(self.where)
 
-    def _settle(self, frame: bytes, size: int, count: int) -> bool:
-        """Tell whether an interrupted write took place; if not, nothing of it stays."""
-        before = size - len(frame)
-        try:
-            is_written = os.fstat(self._fd).st_size == size
-        except OSError:
-            is_written = False
+    def _settle_attempt(self) -> None:
+        if self._attempt is not None:
+            self._settle(self._attempt)
+
+    def _settle(self, attempt: tuple[bytes, int, int]) -> bool:
+        """Tell whether an interrupted write took place; if not, nothing of it stays.
+
+        Where a second signal interrupts this too, the next append begins with it.
+        """
+        frame, size, count = attempt
+        is_written = os.fstat(self._fd).st_size == size
         if is_written:
             self.size_bytes, self.row_count, self.needs_sync = size, count, True
             if self.encoder.frame is frame:
                 self.encoder.unconfirmed = []
         else:
-            self._cut_to(before)
+            self._cut_to(size - len(frame))
+        self._attempt = None
         return is_written
 
     def _cut_to(self, size: int) -> None:

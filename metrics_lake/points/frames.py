@@ -33,7 +33,7 @@ from metrics_lake.errors import InvalidInputError
 from metrics_lake.resources import check_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import pyarrow as pa
 
@@ -145,14 +145,19 @@ class SeriesEncoder:
     must not leave a number that no frame defines. So whoever has written a frame empties ``unconfirmed``;
     otherwise the next frame defines those series again.
 
+    Args:
+        settle: Called before series are defined again: finds out whether the frame was written after all, and
+            then empties ``unconfirmed``.
+
     Attributes:
         frame: The last frame that defined a series.
         unconfirmed: The series that it defined, as long as nobody said that it was written.
     """
 
-    __slots__ = ("_numbers", "frame", "unconfirmed")
+    __slots__ = ("_numbers", "_settle", "frame", "unconfirmed")
 
-    def __init__(self) -> None:
+    def __init__(self, settle: Callable[[], None] | None = None) -> None:
+        self._settle = settle
         self._numbers: dict[SeriesKey, int] = {}
         self.frame = b""
         self.unconfirmed: list[SeriesKey] = []
@@ -260,6 +265,8 @@ class SeriesEncoder:
 
     def _undo(self) -> None:
         """Take back what a frame defined that was never written."""
+        if self.unconfirmed and self._settle is not None:
+            self._settle()
         for series in self.unconfirmed:
             self._numbers.pop(series, None)
         self.unconfirmed = []
