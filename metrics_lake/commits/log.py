@@ -35,6 +35,7 @@ ANCHOR_SECONDS: Final = 600.0
 """How long a proof that a version is the newest lets its successor's absence speak for itself."""
 
 _OPEN_ATTEMPTS: Final = 5
+_MOST_STEPS: Final = 20
 
 
 class TableLog:
@@ -75,8 +76,11 @@ class TableLog:
         if known is None:
             return self.reopen()
         state, anchored = known
+        start = state.version
         while (commit := self.read_commit(state.version + 1)) is not None:
             state, anchored = state.after(commit), self._boot_clock()
+            if state.version - start >= _MOST_STEPS:
+                return self.reopen()  # one LIST and parallel GETs are faster than many GETs in a row
         if self._boot_clock() - anchored > ANCHOR_SECONDS:
             if not self.is_anchored(state):
                 return self.reopen()

@@ -61,14 +61,18 @@ def run_attempts(
         CommitUnknownError: Whether the commit landed is unknown. The files stay; vacuum finds them.
         StorageError: The store failed.
     """
+    missing: tuple[int, object] | None = None
     for attempt in count(1):
         snapshot = take_snapshot(storage, log, tuple)
         try:
             plan = decide(snapshot, attempt)
-        except ObjectNotFoundError:
-            # consumed, rewritten and collected by others since the snapshot
-            if attempt >= _MOST_ATTEMPTS:
+        except ObjectNotFoundError as error:
+            # Consumed or rewritten, and collected, by others since the snapshot. Where the table is still
+            # the same it is lost.
+            evidence = snapshot.log.version, error.context.get("key")
+            if attempt >= _MOST_ATTEMPTS or evidence == missing:
                 raise
+            missing = evidence
             _pause(attempt, sleep)
             continue
         if plan.intent is None:

@@ -185,6 +185,17 @@ def test_past_versions_can_be_read_as_long_as_the_log_goes_back(world, log, writ
         log.at_version(-1)
 
 
+def test_a_handle_that_is_far_behind_lists_the_log_instead_of_following_it(world, log, write):
+    write(0)
+    far_behind = TableLog(world.storage, "metrics")
+    far_behind.refresh()
+    for number in range(1, 30):
+        write(number)
+    world.storage.calls.clear()
+    same(far_behind.refresh(), log.refresh())
+    assert ("list", "metrics/_delta_log/") in world.storage.calls
+
+
 # -- the anchor ------------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ import pytest
 from metrics_lake import series
 from metrics_lake.commits import decode_rows, encode_rows, sort_rows
 from metrics_lake.commits.parquet import conform
-from metrics_lake.errors import CommitConflictError, MetricsLakeWarning
+from metrics_lake.errors import CommitConflictError, MetricsLakeWarning, ObjectNotFoundError
 from metrics_lake.layout import sidecar_key
 from metrics_lake.maintenance.compaction import compact_inbox, merge_files, worth_merging
 from metrics_lake.maintenance.files import write_files
@@ -230,6 +230,17 @@ def test_a_compactor_whose_objects_were_collected_meanwhile_takes_a_new_snapshot
     late = Late(lab.storage)
     assert compact_inbox(late, lab.log(late), sleep=lambda seconds: None).points == 0
     lab.check(log)
+
+
+def test_a_data_file_that_is_lost_is_said_soon(lab):
+    for number in range(4):
+        lab.publish(number, 0, 9)
+        compact(lab)
+    lost = lab.snapshot().log.files[0].key
+    del lab.storage.objects[lost]
+    with pytest.raises(ObjectNotFoundError) as caught:
+        merge(lab)
+    assert caught.value.key == lost
 
 
 @pytest.mark.parametrize("kind", ["after", "late", "duplicate", "before"])
