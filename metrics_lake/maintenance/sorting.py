@@ -38,6 +38,7 @@ BATCH_BYTES: Final = 1 << 20
 PIECE_BYTES: Final = 48 << 20
 
 _MONTH: Final = "month#"
+_SMALL_DICTIONARY: Final = 256
 
 _Key = tuple[Any, ...]
 
@@ -233,9 +234,14 @@ class RowSorter:
 
 
 def _with_own_dictionaries(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Return a batch whose dictionaries hold its own texts only, not those of the run it is cut from."""
+    """Return a batch whose large dictionaries hold its own texts only, not those of the run it is cut from.
+
+    Small ones stay as they are: a stream writes a dictionary again only where it changes.
+    """
     columns: list[Any] = [
-        column.dictionary_decode().dictionary_encode() if isinstance(column, pa.DictionaryArray) else column
+        column.dictionary_decode().dictionary_encode()
+        if isinstance(column, pa.DictionaryArray) and len(column.dictionary) > _SMALL_DICTIONARY
+        else column
         for column in batch.columns
     ]
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)

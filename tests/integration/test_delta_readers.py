@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 
 import polars as pl
@@ -20,6 +21,7 @@ from metrics_lake.commits import (
     split_by_month,
     write_checkpoint,
 )
+from metrics_lake.layout import log_key
 from metrics_lake.schema import arrow_schema
 from metrics_lake.storage import open_storage
 
@@ -53,16 +55,13 @@ def make_rows(writer, count, *, seed):
 
 
 class Lake:
-    def __init__(self, path):
-        self.path = path
-        self.storage = open_storage(str(path))
+    def __init__(self, url, options=None, their_options=None):
+        self.storage = open_storage(str(url), options)
+        self.uri = f"{url}/metrics"
+        self.theirs = their_options
         self.log = TableLog(self.storage, "metrics")
         self.rows = []
         self.writers = {}
-
-    @property
-    def uri(self):
-        return str(self.path / "metrics")
 
     def add(self, number, count=200):
         writer = f"{number:032x}"
@@ -89,16 +88,15 @@ class Lake:
         """Return the rows as a handle sees them that opens the lake now; the open one must agree."""
         state = TableLog(self.storage, "metrics").refresh()
         assert sorted(self.log.refresh().entries) == sorted(state.entries)
-        parts = [
-            decode_rows("metrics", self.storage.local_path(file.key), key=file.key) for file in state.files
-        ]
+        parts = [decode_rows("metrics", self.storage.get(file.key), key=file.key) for file in state.files]
         return canonical(pa.concat_tables(parts))
 
     def check(self):
         expected = self.expected()
         assert self.ours() == expected
-        assert canonical(DeltaTable(self.uri).to_pyarrow_table()) == expected
-        assert canonical(pl.scan_delta(self.uri).collect().to_arrow()) == expected
+        assert canonical(DeltaTable(self.uri, storage_options=self.theirs).to_pyarrow_table()) == expected
+        lazy = pl.scan_delta(self.uri, storage_options=self.theirs)
+        assert canonical(lazy.collect().to_arrow()) == expected
         state = TableLog(self.storage, "metrics").refresh()
         assert {writer: state.consumed(writer) for writer in self.writers} == self.writers
 
@@ -134,8 +132,7 @@ def test_other_engines_read_what_we_commit(lake):
 
 def test_they_read_from_our_checkpoint_alone(lake):
     write_checkpoint(lake.log, lake.log.refresh())
-    for version in range(3):
-        (lake.path / f"metrics/_delta_log/{version:020d}.json").unlink()
+    lake.storage.delete([log_key("metrics", version) for version in range(3)])
     lake.check()
 
 
@@ -207,3 +204,58 @@ def test_they_rewrite_files_after_our_merges_and_keep_what_we_removed_removed(la
     lake.check()
     DeltaTable(lake.uri).optimize.compact()
     lake.check()
+
+
+# -- object stores ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def s3_lake(s3_server, s3_url, s3_options):
+    theirs = {
+        "AWS_ENDPOINT_URL": s3_server.endpoint_url,
+        "AWS_ACCESS_KEY_ID": s3_options["key"],
+        "AWS_SECRET_ACCESS_KEY": s3_options["secret"],
+        "AWS_REGION": "us-east-1",
+        "AWS_ALLOW_HTTP": "true",
+    }
+    lake = Lake(s3_url, s3_options, theirs)
+    yield lake
+    lake.storage.close()
+
+
+@pytest.fixture
+def gcs_lake(gcs_server, gcs_url, gcs_options):
+    account = {
+        "gcs_base_url": gcs_server.endpoint_url,
+        "disable_oauth": True,
+        "client_email": "",
+        "private_key": "",
+        "private_key_id": "",
+    }
+    theirs = {"GOOGLE_SERVICE_ACCOUNT_KEY": json.dumps(account), "GOOGLE_ALLOW_HTTP": "true"}
+    lake = Lake(gcs_url, gcs_options, {**theirs, "allow_http": "true"})
+    yield lake
+    lake.storage.close()
+
+
+@pytest.mark.parametrize("store", ["s3_lake", "gcs_lake"])
+def test_other_engines_read_object_stores(store, request):
+    lake = request.getfixturevalue(store)
+    for number in range(3):
+        lake.add(number, count=60)
+    lake.check()
+    write_checkpoint(lake.log, lake.log.refresh())
+    lake.add(9, count=60)
+    lake.check()
+
+
+def test_they_maintain_a_table_on_s3(s3_lake):
+    for number in range(3):
+        s3_lake.add(number, count=60)
+    DeltaTable(s3_lake.uri, storage_options=s3_lake.theirs).optimize.compact()
+    s3_lake.check()
+    table = DeltaTable(s3_lake.uri, storage_options=s3_lake.theirs)
+    table.create_checkpoint()
+    table.vacuum(dry_run=False)
+    s3_lake.add(9, count=60)
+    s3_lake.check()
