@@ -97,24 +97,32 @@ def point_of(tags_key: str, point: Any) -> Point:
 
 def newest_in_rows(rows: pa.Table, resource: str, metric: str, by: Order) -> Iterator[Point]:
     """Yield the latest point of each series of a (resource, metric) among rows in any order."""
-    found = rows.filter(
-        pc.and_(pc.equal(rows.column("resource"), resource), pc.equal(rows.column("metric"), metric))
-    )
-    if not found.num_rows:
+    is_ours = pc.and_(pc.equal(rows.column("resource"), resource), pc.equal(rows.column("metric"), metric))
+    # Positions, because filtering the table itself would copy twelve columns for one row.
+    found = pc.indices_nonzero(is_ours)
+    if not len(found):
         return
-    keys = found.column("tags_key")
-    for key in pc.unique(keys).to_pylist():
-        yield _newest(found if len(keys) == 1 else found.filter(pc.equal(keys, key)), key, by)
+    keys = rows.column("tags_key").take(found)
+    distinct = pc.unique(keys).to_pylist()
+    for key in distinct:
+        own = found if len(distinct) == 1 else found.filter(pc.equal(keys, key).combine_chunks())
+        yield _point_at(rows, _newest(rows, own, by), key)
 
 
-def _newest(rows: pa.Table, key: str, by: Order) -> Point:
-    for column in (("step",) if by == "step" else ()) + ("timestamp", "writer"):
-        if rows.num_rows > 1:
-            values = rows.column(column)
-            greatest = pc.max(values)
-            if greatest.is_valid:  # else no row has a step
-                rows = rows.filter(pc.equal(values, greatest))
-    at = pc.index(rows.column("seq"), pc.max(rows.column("seq"))).as_py()
+def _newest(rows: pa.Table, positions: Any, by: Order) -> int:
+    """Return the position of the latest among some rows."""
+    for column in ("step", "timestamp", "writer", "seq") if by == "step" else ("timestamp", "writer", "seq"):
+        if len(positions) == 1:
+            break
+        values = rows.column(column).take(positions)
+        greatest = pc.max(values)
+        if greatest.is_valid:  # else no row has a step
+            positions = positions.filter(pc.equal(values, greatest).combine_chunks())
+    position: int = positions[0].as_py()
+    return position
+
+
+def _point_at(rows: pa.Table, at: int, key: str) -> Point:
     return Point(
         tags_key=key,
         timestamp=rows.column("timestamp")[at].value,
