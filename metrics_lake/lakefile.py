@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from metrics_lake.errors import (
     CorruptObjectError,
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from metrics_lake.storage import Storage
 
 __all__ = ["LakeFile", "create_lake", "read_lake", "require_lake"]
+
+_LAKE_ID: Final = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,25 +66,37 @@ def read_lake(storage: Storage) -> LakeFile | None:
         return None
     try:
         fields = json.loads(data)
-        lake = LakeFile(
-            lake_id=str(fields["lake_id"]),
-            format_version=int(fields["format"]),
-            creates_exclusively=bool(fields["creates_exclusively"]),
-        )
-    except (ValueError, KeyError, TypeError) as error:
+        version = fields["format"]
+        # A newer version may say the rest in another way.
+        lake = None if _is_number(version) and version > FORMAT_VERSION else _parse(fields)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CorruptObjectError(
             f"{storage.url}/{LAKE_FILE} is not the file of a lake.",
             hint="If another program owns this place, choose another url.",
             key=LAKE_FILE,
         ) from error
-    if lake.format_version > FORMAT_VERSION:
+    if lake is None:
         raise UnsupportedFormatError(
-            f"the lake {storage.url} has format {lake.format_version}; this version of metrics_lake knows "
+            f"the lake {storage.url} has format {version}; this version of metrics_lake knows "
             f"formats up to {FORMAT_VERSION}.",
             hint="Upgrade it: pip install --upgrade metrics-lake",
             url=storage.url,
         )
     return lake
+
+
+def _is_number(version: Any) -> bool:
+    return isinstance(version, int) and not isinstance(version, bool)
+
+
+def _parse(fields: dict[str, Any]) -> LakeFile:
+    lake_id, version, exclusive = fields["lake_id"], fields["format"], fields["creates_exclusively"]
+    # The id becomes the name of a folder on this machine.
+    if not isinstance(lake_id, str) or _LAKE_ID.fullmatch(lake_id) is None:
+        raise ValueError("lake_id")
+    if not _is_number(version) or version < 1 or not isinstance(exclusive, bool):
+        raise ValueError("format")
+    return LakeFile(lake_id=lake_id, format_version=version, creates_exclusively=exclusive)
 
 
 def require_lake(storage: Storage) -> LakeFile:
