@@ -89,8 +89,7 @@ class Environment:
         run(*self._pip, "uninstall", "--quiet", "--yes", name)
 
 
-@pytest.fixture(scope="session")
-def shared() -> Path:
+def shared_environment() -> Path:
     """Return the environment with all but lolpop and this project; one process builds it, once."""
     key = hashlib.sha256("\n".join([sys.version, *REQUIREMENTS]).encode()).hexdigest()[:16]
     folder = cache_folder() / f"lolpop-{key}"
@@ -107,17 +106,29 @@ def shared() -> Path:
     return folder
 
 
+def find_lolpop(shared: Path) -> Path:
+    return next((shared / "wheels").glob("lolpop-*.whl"))
+
+
+def build_wheel(shared: Path, folder: Path) -> Path:
+    pip = [shared / "bin" / "python", "-m", "pip"]
+    run(*pip, "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, ROOT)
+    return next(folder.glob("metrics_lake-*.whl"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    return shared_environment()
+
+
 @pytest.fixture(scope="session")
 def lolpop_wheel(shared: Path) -> Path:
-    return next((shared / "wheels").glob("lolpop-*.whl"))
+    return find_lolpop(shared)
 
 
 @pytest.fixture(scope="session")
 def our_wheel(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    pip = [shared / "bin" / "python", "-m", "pip"]
-    run(*pip, "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, ROOT)
-    return next(folder.glob("metrics_lake-*.whl"))
+    return build_wheel(shared, tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="session")
