@@ -3,7 +3,7 @@
     python tests/benchmarks/bench_lolpop.py [--runs 4] [--problem classification|regression] [--trials 4|64]
 
 Each tracker runs the same workflow of the integration test that many times in one process of its own; the
-first run pays for imports and is shown apart. lolpop's own part (training, metadata, artifacts) is not counted.
+first run pays for imports and is shown apart. Training, metadata and artifacts are not counted.
 """
 
 from __future__ import annotations
@@ -43,6 +43,10 @@ def told(folder: Path, environment: Environment, tracker: str, problem: str, run
     return pickle.loads((folder / "record.pickle").read_bytes())  # noqa: S301 -- drive.py wrote it
 
 
+def say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
 def seconds_of(record: list) -> list[dict[str, float]]:
     """Return, for each run, the seconds by verb, and of all verbs."""
     found = []
@@ -74,14 +78,14 @@ def main() -> None:
             for tracker in TRACKERS
         }
     old, new = found.values()
-    print(f"{'ms a run':24} {'first':>10} {'':>10} {'ratio':>7} {'later, median':>14} {'':>10} {'ratio':>7}")
+    say(f"{'ms a run':24} {'first':>10} {'':>10} {'ratio':>7} {'later, median':>14} {'':>10} {'ratio':>7}")
     for verb in old[0]:
         row = f"{verb:24}"
         for runs in (slice(0, 1), slice(1, None)):
             then, now = (statistics.median(run[verb] for run in each[runs]) * 1e3 for each in (old, new))
             row += f" {then:10.1f} {now:10.2f} {then / now:7.1f}   "
-        print(row)
-    print("columns: MLFlowMetricsTracker, MetricsLakeTracker, how many times less")
+        say(row)
+    say("columns: MLFlowMetricsTracker, MetricsLakeTracker, how many times less")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""lolpop's tracker against a stand-in for lolpop's base class; lolpop itself runs in the integration tests."""
+"""lolpop's tracker against a stand-in for lolpop's base class; the integration tests run lolpop itself."""
 
 import importlib.util
 import inspect
@@ -16,13 +16,7 @@ import pytest
 
 from metrics_lake import InvalidInputError, MetricsLake
 
-SOURCE = (
-    Path(__file__).parents[2]
-    / "metrics_lake"
-    / "integrations"
-    / "lolpop_extension"
-    / "metrics_lake_tracker.py"
-)
+SOURCE = Path(__file__).parents[2] / "metrics_lake/integrations/lolpop_extension/metrics_lake_tracker.py"
 
 
 class Base:
@@ -56,7 +50,7 @@ class Base:
 
 
 class DictConfig(dict):
-    """Stands for omegaconf's container, which is a mapping and no dict."""
+    """Stands for omegaconf's container, which the lake must never see."""
 
 
 class OmegaConf:
@@ -79,12 +73,12 @@ class Metadata:
 
     def log_metadata(self, resource, id, data):
         if self.fails:
-            raise Exception("An error occurred while executing log_metadata")  # noqa: TRY002 -- as lolpop does
+            raise Exception("An error occurred while executing log_metadata")
         self.kept[resource[0], id] = data
 
     def get_metadata(self, resource, id):
         if self.fails:
-            raise Exception("An error occurred while executing get_metadata")  # noqa: TRY002 -- as lolpop does
+            raise Exception("An error occurred while executing get_metadata")
         return self.kept.get((resource[0], id))
 
 
@@ -120,6 +114,7 @@ def test_the_same_id_in_another_run_is_another_resource(tracker: Base) -> None:
     tracker.log_metric(of_run("model", "r1"), "f1", 0.5)
     tracker.log_metric(of_run("model", "r2"), "f1", 0.75)
     assert tracker.get_metric(of_run("model", "r1"), "f1") == 0.5
+    tracker._lake.flush()
     with MetricsLake() as lake:
         assert lake.get_metric(("model", "r2"), "f1") == 0.75
         assert lake.get_metric("model/r2", "f1") == 0.75
@@ -248,8 +243,8 @@ def test_a_twin_from_a_pickle_logs_into_the_same_lake(tracker: Base) -> None:
     tracker.log_metric(of_run("a"), "f1", 0.5)
     twin = pickle.loads(pickle.dumps(tracker))  # noqa: S301 -- made here
     twin.log_metric("b", "f1", 0.75)
+    twin._lake.flush()
     with MetricsLake() as lake:
-        twin._lake.flush()
         assert lake.get_metric("b", "f1") == 0.75
 
 
@@ -261,8 +256,8 @@ def test_many_threads_lose_nothing(tracker: Base) -> None:
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(trial, range(16)))
+    tracker._lake.flush()
     with MetricsLake() as lake:
-        tracker._lake.flush()
         for number in range(16):
             assert len(lake.history(f"trial-{number}/r1", "loss")) == 50
             assert lake.get_metric(f"trial-{number}/r1", "valid_f1") == number
