@@ -70,10 +70,15 @@ class Inbox:
     Args:
         table: The table's name.
         boot_clock: Seconds that only grow, whatever is done to the wall clock.
+
+    Attributes:
+        table: The table's name.
+        is_silent: True where nobody is to be warned: work on the side, of which a reader warns anyway.
     """
 
     def __init__(self, table: str, *, boot_clock: Callable[[], float] = boot_seconds) -> None:
         self.table = table
+        self.is_silent = False
         self._boot_clock = boot_clock
         self._listing = Listing(0, (), (), 0.0)
         self._verdict: tuple[Listing, LogView, Verdict] | None = None
@@ -141,7 +146,9 @@ class Inbox:
         return verdict
 
     def is_first_warning(self, gap: Gap) -> bool:
-        """Return whether this process has not warned of a gap yet, and remember that it has now."""
+        """Return whether to warn of a gap, and remember that this process has."""
+        if self.is_silent:
+            return False
         identity = (gap.writer, gap.first, gap.last)
         if identity in self._warned:
             return False

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import threading
-import warnings
 from typing import TYPE_CHECKING, Final
 
 from metrics_lake.errors import MetricsLakeError, PermissionDeniedError, UnsupportedFormatError
@@ -65,6 +64,7 @@ class BackgroundCompaction:
         self.last_error: MetricsLakeError | None = None
         self._storage = storage
         self._log = log
+        self._log.inbox.is_silent = True
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -100,11 +100,9 @@ class BackgroundCompaction:
     def _run(self, snapshot: Snapshot) -> None:
         try:
             if claim(self._storage, self._log.table, snapshot):
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # the reader has warned already
-                    compact_inbox(self._storage, self._log, budget_bytes=BUDGET_BYTES)
-                    merge_files(self._storage, self._log, budget_bytes=BUDGET_BYTES)
-                    collect_inbox(self._storage, self._log)
+                compact_inbox(self._storage, self._log, budget_bytes=BUDGET_BYTES)
+                merge_files(self._storage, self._log, budget_bytes=BUDGET_BYTES)
+                collect_inbox(self._storage, self._log)
         except PermissionDeniedError as error:
             self.state = f"off: these credentials may not compact ({error.message})"
         except UnsupportedFormatError as error:

@@ -96,7 +96,7 @@ def compact_inbox(
         return _plan_compaction(storage, log.table, snapshot, budget_bytes, work_dir, progress)
 
     moved, version = run_attempts(storage, log, decide, sleep=sleep)
-    for key in moved.damaged:
+    for key in () if log.inbox.is_silent else moved.damaged:
         warnings.warn(
             f"The inbox object {key!r} is damaged. It and later rows of its writer are not compacted; "
             "`metrics-lake verify` says more.",

@@ -33,6 +33,8 @@ __all__ = ["DataFileWriter", "file_rows", "inbox_rows", "write_files"]
 _FETCH_BYTES: Final = 32 << 20
 _FETCH_ROWS: Final = 200_000
 _ROW_GROUPS_AT_ONCE: Final = 16
+_WAITING_BYTES: Final = 64 << 20
+"""Rows with long texts make smaller row groups."""
 _ENCODE_ROWS: Final = 8 * ROW_GROUP_ROWS
 
 
@@ -151,6 +153,7 @@ class DataFileWriter:
         self._builder: DataFileBuilder | None = None
         self._waiting: list[pa.Table] = []
         self._waiting_rows = 0
+        self._waiting_bytes = 0
         self._summaries: list[pa.Table] = []
 
     def add(self, rows: pa.Table) -> None:
@@ -169,7 +172,9 @@ class DataFileWriter:
                 start += taken.num_rows
                 self._waiting.append(taken)
                 self._waiting_rows += taken.num_rows
-                self._write(self._waiting_rows - self._waiting_rows % ROW_GROUP_ROWS)
+                self._waiting_bytes += taken.nbytes
+                is_heavy = self._waiting_bytes >= _WAITING_BYTES
+                self._write(self._waiting_rows - (0 if is_heavy else self._waiting_rows % ROW_GROUP_ROWS))
                 if (
                     self._builder.num_rows + self._waiting_rows >= self._max_rows
                     or self._builder.size_bytes >= self._max_bytes
@@ -198,6 +203,7 @@ class DataFileWriter:
         rows = waiting.slice(0, num_rows)
         self._waiting = [waiting.slice(num_rows)] if num_rows < waiting.num_rows else []
         self._waiting_rows -= num_rows
+        self._waiting_bytes = sum(each.nbytes for each in self._waiting)
         plain = arrow_schema(self._table)
         for start in range(0, num_rows, _ENCODE_ROWS):
             self._builder.add(conform(rows.slice(start, _ENCODE_ROWS), plain))

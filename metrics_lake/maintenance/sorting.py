@@ -96,6 +96,11 @@ class RowSorter:
         """Take rows in the table's schema, or better in its ``dictionary_schema``."""
         if not rows.num_rows:
             return
+        step = max(min(self._run_rows, RUN_BYTES // max(rows.nbytes // rows.num_rows, 1)), 1)
+        for start in range(0, rows.num_rows, step):
+            self._add(rows.slice(start, step))
+
+    def _add(self, rows: pa.Table) -> None:
         self.num_rows += rows.num_rows
         self.has_nan = self.has_nan or has_nan(rows)
         rows = conform(rows, self._schema)

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from metrics_lake import series
-from metrics_lake.commits import decode_rows, encode_rows, sort_rows
+from metrics_lake.commits import decode_rows, encode_rows, open_rows, sort_rows
 from metrics_lake.commits.parquet import conform
 from metrics_lake.errors import CommitConflictError, MetricsLakeWarning, ObjectNotFoundError
 from metrics_lake.layout import sidecar_key
@@ -352,6 +352,24 @@ def test_rows_beyond_memory_are_sorted_like_rows_within(tools, tmp_path, spread,
     columns = ["resource", "metric", "tags_key", "step", "timestamp", "writer", "seq"]
     assert found.num_rows == 4000
     assert found.select(columns).combine_chunks().equals(expected.select(columns).combine_chunks())
+
+
+def test_rows_with_long_texts_make_smaller_row_groups_and_runs(lab, tools, tmp_path, monkeypatch):
+    from metrics_lake.maintenance import files, sorting
+
+    monkeypatch.setattr(files, "_WAITING_BYTES", 500_000)
+    monkeypatch.setattr(sorting, "RUN_BYTES", 300_000)
+    monkeypatch.setattr(sorting, "PIECE_BYTES", 200_000)
+    rows = tools.make_rows(tools.writer(1), 0, 499)
+    texts = pa.array([f"{seq} " * 2000 for seq in range(500)])
+    rows = rows.set_column(rows.schema.get_field_index("text"), rows.schema.field("text"), texts)
+    with RowSorter("metrics", work_dir=str(tmp_path)) as sorter:
+        sorter.add(rows)  # in one piece, as an import hands it over
+        written = write_files(lab.storage, "metrics", sorter.pieces(), with_float_stats=True)
+    (new,) = written
+    data = lab.storage.get(new.file.key)
+    assert open_rows(data, key="k").num_row_groups >= 3
+    assert decode_rows("metrics", data, key="k").equals(sort_rows("metrics", rows))
 
 
 def test_files_are_cut_at_their_limit_and_summaries_follow(lab, tools):
