@@ -30,6 +30,7 @@ def examples() -> list[doctest.DocTest]:
 @pytest.mark.parametrize("example", examples(), ids=lambda example: example.name)
 def test_the_docstring_says_the_truth(example: doctest.DocTest, tmp_path: Path) -> None:
     example.globs["tmp"] = tmp_path
+    example.globs.setdefault("MetricsLake", metrics_lake.MetricsLake)
     printed: list[str] = []
     failed, attempted = doctest.DocTestRunner(optionflags=OPTIONS).run(example, out=printed.append)
     assert attempted > 0

@@ -1,0 +1,128 @@
+"""What the verbs of a lake share: the journal, the reader, one way to publish many rows."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from metrics_lake.errors import ClosedError, InvalidInputError
+from metrics_lake.lakefile import LakeFile, require_lake
+from metrics_lake.points import (
+    Point,
+    points_table,
+    rows_frame,
+    stamped_rows,
+)
+from metrics_lake.schema import METRICS
+from metrics_lake.writer import (
+    MAX_CALL_BYTES,
+    MAX_CALL_ROWS,
+    Durability,
+    Receipt,
+    Writer,
+    WriterSettings,
+    append_object,
+    bulk_writer_id,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pyarrow as pa
+
+    from metrics_lake.reader import Reader
+    from metrics_lake.storage import Storage
+    from metrics_lake.writer import Published
+
+__all__ = ["LakeAccess", "check_choice"]
+
+
+class LakeAccess:
+    """One lake as its verbs need it."""
+
+    url: str
+    _storage: Storage
+    _settings: WriterSettings
+    _read_only: bool
+    _writer: Writer
+    _lake_file: LakeFile | None
+    _reader: Reader | None
+    _reader_pid: int
+    _reader_lock: threading.Lock
+    _is_closed: bool
+
+    def _log_rows(self, table: str, rows: pa.Table, durability: Durability | None) -> None:
+        """Journal rows without ``writer`` and ``seq``, or publish them where they are many."""
+        if rows.num_rows <= MAX_CALL_ROWS and rows.nbytes <= MAX_CALL_BYTES:
+            self._writer.log_frame(table, rows_frame(rows), rows.num_rows, durability)
+        else:
+            self._publish_rows(table, rows, None)
+
+    def _publish_points(self, points: Sequence[Point], step: int | None, micros: int | None) -> None:
+        stamp = self._writer.clock() if micros is None else micros
+        self._publish_rows(METRICS, points_table(points, stamp, step), None)
+
+    def _publish_rows(self, table: str, rows: pa.Table, key: str | None) -> Receipt:
+        """Publish rows without ``writer`` and ``seq``, whole or not at all."""
+        begun = time.monotonic()
+        lake = self._writer.connect()
+        writer = bulk_writer_id(key)
+        stamped = stamped_rows(table, rows, writer)
+        if not lake.creates_exclusively:
+            done = self._append_object(table, stamped, writer, is_keyed=key is not None)
+            return Receipt(done.points, done.objects, done.size_bytes, time.monotonic() - begun)
+        from metrics_lake.maintenance import publish_bulk
+
+        log = self._reading().table(table).log
+        made = publish_bulk(self._storage, log, stamped, key=key)
+        return Receipt(made.points, made.files, made.size_bytes, time.monotonic() - begun, made.version)
+
+    def _append_object(self, table: str, rows: pa.Table, writer: str, *, is_keyed: bool) -> Published:
+        """Publish rows as one inbox object: all that a store without exclusive creation can do."""
+        lake = self._writer.connect()
+        return append_object(self._storage, lake.lake_id, table, rows, writer, is_keyed=is_keyed)
+
+    def _refuse_write(self) -> None:
+        raise InvalidInputError(
+            f"this handle on {self.url} is read-only.", hint="Make it without read_only=True.", url=self.url
+        )
+
+    def _lake(self) -> LakeFile:
+        if self._lake_file is None:
+            self._lake_file = require_lake(self._storage)
+        return self._lake_file
+
+    def _reading(self) -> Reader:
+        if self._is_closed:
+            raise ClosedError(f"the handle on {self.url} was closed.", hint="Make a new MetricsLake.")
+        pid = os.getpid()
+        reader = self._reader
+        if reader is not None and self._reader_pid == pid:
+            return reader
+        if self._reader_pid != pid:
+            self._reader_lock = threading.Lock()  # a fork may have copied a held one
+            self._reader_pid = pid
+            self._reader = None
+        with self._reader_lock:
+            if self._reader is None:
+                lake = self._lake()
+                if not self._read_only:
+                    self._writer.adopt(lake)
+                from metrics_lake.reader import Reader
+
+                self._reader = Reader(self._storage, pending=self._writer.pending)
+            return self._reader
+
+
+def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Raise where an argument is none of its choices.
+
+    Raises:
+        InvalidInputError: It names the argument and the choices.
+    """
+    if value not in choices:
+        raise InvalidInputError(
+            f"{name} is {value!r}.", hint=f"Pass {' or '.join(map(repr, choices))}.", argument=name
+        )
