@@ -10,6 +10,7 @@ import ctypes
 import os
 import re
 import tempfile
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -168,11 +169,10 @@ def _cursor() -> duckdb.DuckDBPyConnection:
 
 
 def _connect() -> duckdb.DuckDBPyConnection:
-    spill = Path(tempfile.gettempdir(), f"metrics-lake-{os.getuid() if hasattr(os, 'getuid') else 0}")
-    config: dict[str, str | bool | int | float | list[str]] = {
-        **_SETTINGS,
-        "temp_directory": str(spill / str(os.getpid())),
-    }
+    # Made by DuckDB when something spills, and only the last part of the path; a name that nobody can guess,
+    # because others may write to this directory too.
+    spill = Path(tempfile.gettempdir(), f"metrics-lake-{uuid.uuid4().hex}")
+    config: dict[str, str | bool | int | float | list[str]] = {**_SETTINGS, "temp_directory": str(spill)}
     database = duckdb.connect(":memory:", config=config)
     for setting in _AFTER_OPENING:
         database.execute(setting)
@@ -213,7 +213,7 @@ def _translation(error: BaseException) -> MetricsLakeError:
     found = _PARQUET_PATH.search(text)
     path = found["path"] if found else None
     if isinstance(error, duckdb.IOException) or text.startswith("IO Error"):
-        if _NO_FILE.search(text):
+        if path is not None and _NO_FILE.search(text):
             return ObjectNotFoundError(f"A file is gone: {_first_line(text)}", path=path)
         return StorageError(f"The disk failed: {_first_line(text)}", path=path)
     if isinstance(error, duckdb.OutOfMemoryException):

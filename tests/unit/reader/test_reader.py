@@ -360,11 +360,12 @@ def test_damaged_objects_are_named(lake):
     assert caught.value.key == name.key
 
 
-def test_a_damaged_data_file_is_named(lake):
+@pytest.mark.parametrize("place", [slice(4, 3000), slice(-100, None)], ids=["pages", "footer"])
+def test_a_damaged_data_file_is_named(lake, place):
     rows = lake.log_rows("run", "m", [float(number) for number in range(5000)])
     (key,) = lake.compact(rows, sidecars=False)
     data = bytearray(lake.storage.get(key))
-    data[-100:] = bytes(100)
+    data[place] = bytes(len(data[place]))
     lake.storage.put(key, bytes(data))
     for ask in (lambda reader: reader.latest("run", "m"), lambda reader: reader.history("run").arrow()):
         with pytest.raises(CorruptObjectError) as caught:
