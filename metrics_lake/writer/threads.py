@@ -158,11 +158,11 @@ class Publisher:
     def _publish_for_ever(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(self._has_reason, timeout=self._seconds_to_due())
+                while not self._has_reason():
+                    # Not wait_for: what woke this up may be a flush that is due sooner than was known.
+                    self._changed.wait(self._seconds_to_due())
                 if self.is_stopped:
                     return
-                if not self._has_reason():
-                    continue
                 if self.asked > self._answered or self._is_flush_due():
                     self._seal_all()
                 self._answered = self.asked
