@@ -1,6 +1,6 @@
 """Seconds that a lolpop workflow spends in its metrics tracker, on MLflow and on the lake.
 
-    python tests/benchmarks/bench_lolpop.py [--runs 4] [--problem classification|regression] [--trials 4|64]
+    python tests/benchmarks/bench_lolpop.py [--runs 4] [--trials 4|16|64] [--problem regression]
 
 Each tracker runs the same workflow of the integration test that many times in one process of its own; the
 first run pays for imports and is shown apart. Training, metadata and artifacts are not counted.
@@ -23,15 +23,15 @@ from test_lolpop import Environment, build_wheel, find_lolpop, project, run, sha
 
 TRACKERS = ("MLFlowMetricsTracker", "MetricsLakeTracker")
 RUNNERS = {"classification": "ClassificationRunner", "regression": "RegressionRunner"}
-MORE = "[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6]"
 
 
 def told(folder: Path, environment: Environment, tracker: str, problem: str, runs: int, trials: int) -> list:
     project(folder, environment, problem)
     config = folder / f"{problem}.yaml"
     text = config.read_text(encoding="utf-8").replace(TRACKERS[0], tracker)
-    if trials == 64:
-        text = text.replace("max_depth: [2, 4]", "max_depth: [1, 2, 3, 4]").replace("[0.3, 1.0]", MORE)
+    if trials > 4:
+        rates = [round(0.1 * number, 1) for number in range(1, trials // 4 + 1)]
+        text = text.replace("max_depth: [2, 4]", "max_depth: [1, 2, 3, 4]").replace("[0.3, 1.0]", str(rates))
     config.write_text(text, encoding="utf-8")
     (folder / "program.py").write_text(
         f"from lolpop.runner import {RUNNERS[problem]}\n"
@@ -63,7 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--runs", type=int, default=4)
     parser.add_argument("--problem", choices=RUNNERS, default="classification")
-    parser.add_argument("--trials", type=int, choices=(4, 64), default=4)
+    parser.add_argument("--trials", type=int, choices=(4, 16, 64), default=4)
     asked = parser.parse_args()
     shared = shared_environment()
     with tempfile.TemporaryDirectory() as name:

@@ -229,8 +229,15 @@ def test_options_reach_the_lake_as_plain_values(
     monkeypatch.setattr("metrics_lake.MetricsLake", Lake)
     monkeypatch.setenv("metrics_lake_flush_seconds", "2.5")
     monkeypatch.setenv("metrics_lake_journal_max_bytes", "1000")
-    module.MetricsLakeTracker(conf={"config": {"metrics_lake_storage_options": DictConfig(anon=True)}})
-    assert made == [{"storage_options": {"anon": True}, "flush_seconds": 2.5, "journal_max_bytes": 1000}]
+    first = module.MetricsLakeTracker(
+        conf={"config": {"metrics_lake_storage_options": DictConfig(key="secret")}}
+    )
+    monkeypatch.setenv("metrics_lake_storage_options", '{"anon": true}')
+    module.MetricsLakeTracker()
+    pickle.loads(pickle.dumps(first))  # noqa: S301 -- made here
+    shared = {"flush_seconds": 2.5, "journal_max_bytes": 1000}
+    secret, anon = {"storage_options": {"key": "secret"}}, {"storage_options": {"anon": True}}
+    assert made == [secret | shared, anon | shared, secret | shared]
     assert type(made[0]["storage_options"]) is dict
 
 

@@ -9,6 +9,7 @@ constructor.
 from __future__ import annotations
 
 import ast
+import json
 import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -17,14 +18,16 @@ from lolpop.component.metrics_tracker.base_metrics_tracker import BaseMetricsTra
 from omegaconf import OmegaConf
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+
+    from metrics_lake import MetricsLake
 
 _logger = logging.getLogger("metrics_lake")
 
 _PREFIX: Final = "metrics_lake_"
 _SEPARATOR: Final = "_"  # lolpop's ids: valid_f1
-_OPTIONS: Final = {  # what the lake takes, and how a text from the environment becomes it
-    "storage_options": dict,
+_OPTIONS: Final[dict[str, Callable[[str], Any]]] = {  # how a text from the environment becomes an option
+    "storage_options": json.loads,
     "durability": str,
     "flush_seconds": float,
     "on_full": str,
@@ -65,15 +68,20 @@ class MetricsLakeTracker(BaseMetricsTracker):  # type: ignore[misc]  # lolpop is
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        from metrics_lake import MetricsLake
-
-        options = {name: self._option(name, kind) for name, kind in _OPTIONS.items()}
-        self._lake = MetricsLake(
-            self._option("url", str),
-            **{name: value for name, value in options.items() if value is not None},
-        )
+        options = {name: self._option(name, parse) for name, parse in _OPTIONS.items()}
+        self._options = {name: value for name, value in options.items() if value is not None}
         self._is_mirroring = str(self._option("mirror_metadata", str)).lower() in {"1", "true", "yes", "on"}
+        self._lake = self._open(self._option("url", str))
         self.url = self._lake.url
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_lake"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # A pickled lake forgets its credentials; lolpop's components carry their configuration along. The
+        # parent cannot be asked again: it may be only half read when its child is.
+        self.__dict__.update(state)
+        self._lake = self._open(self.url)
 
     def log_metric(self, resource: Any, id: str, value: Any, *args: Any, **kwargs: Any) -> None:
         """Log one value; it survives this process when the call returns. See ``MetricsLake.log_metric``."""
@@ -146,9 +154,14 @@ class MetricsLakeTracker(BaseMetricsTracker):  # type: ignore[misc]  # lolpop is
         if self._is_mirroring and (shares := found.get("class_distribution")) is not None:
             self._mirror(prediction_job, "class_distribution", shares)
 
-    def _option(self, name: str, kind: type) -> Any:
+    def _open(self, url: str | None) -> MetricsLake:
+        from metrics_lake import MetricsLake
+
+        return MetricsLake(url, **self._options)
+
+    def _option(self, name: str, parse: Callable[[str], Any]) -> Any:
         value = _plain(self._get_config(_PREFIX + name))
-        return kind(value) if isinstance(value, str) and kind in {float, int} else value
+        return parse(value) if isinstance(value, str) else value
 
     def _mirror(self, resource: Any, id: str, data: Any) -> None:
         with _best_effort(id):
