@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from metrics_lake.errors import ClosedError, InvalidInputError
+from metrics_lake.errors import ClosedError, InvalidInputError, MetricsLakeError, PermissionDeniedError
 from metrics_lake.lakefile import LakeFile, require_lake
 from metrics_lake.points import (
     Point,
@@ -28,15 +29,19 @@ from metrics_lake.writer import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import pyarrow as pa
 
+    from metrics_lake.commits import Snapshot
+    from metrics_lake.maintenance import BackgroundCompaction
     from metrics_lake.reader import Reader
     from metrics_lake.storage import Storage
     from metrics_lake.writer import Published
 
 __all__ = ["LakeAccess", "check_choice"]
+
+_LOOK_SECONDS: Final = 60.0
 
 
 class LakeAccess:
@@ -52,6 +57,10 @@ class LakeAccess:
     _reader_pid: int
     _reader_lock: threading.Lock
     _is_closed: bool
+    _compaction: str
+    _made_in: int
+    _compactor: BackgroundCompaction | None
+    _next_look: float
 
     def _log_rows(self, table: str, rows: pa.Table, durability: Durability | None) -> None:
         """Journal rows without ``writer`` and ``seq``, or publish them where they are many."""
@@ -112,8 +121,46 @@ class LakeAccess:
                     self._writer.adopt(lake)
                 from metrics_lake.reader import Reader
 
-                self._reader = Reader(self._storage, pending=self._writer.pending)
+                compactor = self._new_compactor(lake)
+                self._compactor = compactor
+                self._reader = Reader(
+                    self._storage, pending=self._writer.pending, noticed=self._noticer(compactor)
+                )
             return self._reader
+
+    def _new_compactor(self, lake: LakeFile) -> BackgroundCompaction | None:
+        """Return what compacts on the side, or None where nothing does: not in forked workers either."""
+        may = lake.creates_exclusively and not self._read_only and self._compaction == "auto"
+        if not may or os.getpid() != self._made_in:
+            return None
+        from metrics_lake.commits import TableLog
+        from metrics_lake.maintenance import BackgroundCompaction
+
+        return BackgroundCompaction(self._storage, TableLog(self._storage, METRICS))
+
+    @staticmethod
+    def _noticer(compactor: BackgroundCompaction | None) -> Callable[[Snapshot], object]:
+        def noticed(snapshot: Snapshot) -> None:
+            if compactor is not None and snapshot.table == METRICS:
+                compactor.notice(snapshot)
+
+        return noticed
+
+    def _look_at_inbox(self) -> None:
+        """Let a process that only writes compact too: it lists the inbox at most once a minute."""
+        now = time.monotonic()
+        if self._compaction != "auto" or now < self._next_look or os.getpid() != self._made_in:
+            return
+        is_first = self._next_look == 0.0
+        self._next_look = now + _LOOK_SECONDS * random.uniform(1.0, 1.5)  # noqa: S311 -- spreads writers out
+        if is_first:
+            return
+        try:
+            self._reading().snapshot()
+        except PermissionDeniedError as error:
+            self._compaction = f"off: these credentials may not list the lake ({error.message})"
+        except MetricsLakeError as error:
+            self._writer.report("compaction", f"the inbox could not be listed for compaction: {error}")
 
 
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from metrics_lake.inspection import Inspection
     from metrics_lake.lakefile import LakeFile
-    from metrics_lake.maintenance import Maintenance
+    from metrics_lake.maintenance import BackgroundCompaction, Maintenance
     from metrics_lake.reader import Reader
     from metrics_lake.storage import Storage
 
@@ -116,7 +116,10 @@ class MetricsLake(WriteVerbs, ReadVerbs, PredictionVerbs, BaseMetricsTracker):
         self._settings = settings
         self._read_only = read_only
         self._compaction = compaction
-        self._writer = Writer(storage, settings)
+        self._made_in = os.getpid()
+        self._compactor: BackgroundCompaction | None = None
+        self._next_look = 0.0
+        self._writer = Writer(storage, settings, self._look_at_inbox)
         self._lake_file: LakeFile | None = None
         self._reader: Reader | None = None
         self._reader_pid = 0
@@ -204,7 +207,8 @@ class MetricsLake(WriteVerbs, ReadVerbs, PredictionVerbs, BaseMetricsTracker):
 
     def status(self) -> Status:
         """Return what this handle knows of its writer: pending points, durability, problems."""
-        return self._writer.status(self._compaction)
+        compactor = self._compactor
+        return self._writer.status(self._compaction if compactor is None else compactor.state)
 
     @property
     def maintenance(self) -> Maintenance:

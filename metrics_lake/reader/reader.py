@@ -39,6 +39,10 @@ def _nothing_pending(_: str) -> tuple[PendingRun, ...]:
     return ()
 
 
+def _unnoticed(_: Snapshot) -> None:
+    return None
+
+
 class Reader:
     """Reads the tables of one lake; thread-safe, holds no connections, survives fork.
 
@@ -58,12 +62,14 @@ class Reader:
         cache_bytes: int = _CACHE_BYTES,
         recent_bytes: int = _RECENT_BYTES,
         scan_rows: int = SCAN_ROWS,
+        noticed: Callable[[Snapshot], object] = _unnoticed,
     ) -> None:
         self._storage = storage
         self._pending = pending
         self._cache = ByteCache(cache_bytes)
         self._recent_bytes = recent_bytes
         self._scan_rows = scan_rows
+        self._noticed = noticed
         self._tables: dict[str, TableReader] = {}
 
     def table(self, name: str = METRICS) -> TableReader:
@@ -77,6 +83,7 @@ class Reader:
                 self._cache,
                 self._recent_bytes,
                 self._scan_rows,
+                self._noticed,
             )
             found = self._tables.setdefault(name, made)
         return found

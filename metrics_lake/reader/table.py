@@ -52,6 +52,7 @@ class TableReader:
         cache: ByteCache,
         recent_bytes: int,
         scan_rows: int = SCAN_ROWS,
+        noticed: Callable[[Snapshot], object] = lambda _: None,
     ) -> None:
         self.storage = storage
         self.table = table
@@ -59,6 +60,7 @@ class TableReader:
         self._pending = pending
         self._cache = cache
         self._scan_rows = scan_rows
+        self._noticed = noticed
         self._recent = Recent(storage, table, recent_bytes)
         self._data_files = DataFiles(storage, table, cache)
         self._scanner = Scanner(storage, table, self._data_files)
@@ -67,7 +69,9 @@ class TableReader:
 
     def snapshot(self) -> Snapshot:
         """Return which rows count now: PENDING, LIST, LOG."""
-        return take_snapshot(self.storage, self.log, self._pending)
+        snapshot = take_snapshot(self.storage, self.log, self._pending)
+        self._noticed(snapshot)
+        return snapshot
 
     def at_version(self, version: int) -> Snapshot:
         """Return the compacted rows of one version of the table.

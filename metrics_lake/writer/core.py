@@ -45,7 +45,7 @@ from metrics_lake.writer.threads import Publisher, Syncer
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from metrics_lake.commits import PendingRun
     from metrics_lake.lakefile import LakeFile
@@ -88,11 +88,18 @@ class Writer:
     Args:
         storage: The store.
         settings: How to write.
+        after_publishing: Called in the publisher's thread whenever everything that was sealed is published.
     """
 
-    def __init__(self, storage: Storage, settings: WriterSettings) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        settings: WriterSettings,
+        after_publishing: Callable[[], None] = lambda: None,
+    ) -> None:
         self._storage = storage
         self._settings = settings
+        self._after_publishing = after_publishing
         self._begin()
         close_at_exit(self)
 
@@ -103,6 +110,7 @@ class Writer:
         self._opening = threading.Lock()
         self._outbox = Outbox(self._storage, self._changed, self._take_new_identity, self._settings.state_dir)
         self._publisher = Publisher(self._changed, self._outbox, self._seal_all, self._bind, self._let_go)
+        self._publisher.after_publishing = self._after_publishing
         self._syncer = Syncer(self._changed, self._outbox)
         self._journal: Journal | MemoryJournal | None = None
         self._id: str | None = None
@@ -583,6 +591,10 @@ class Writer:
                 if current is not None:
                     segments.append((current, current.size_bytes))
             return self._pending[table].runs(segments) if segments else []
+
+    def report(self, name: str, problem: str) -> None:
+        """Keep a background problem for ``status()`` and warn of it once."""
+        self._outbox.report(name, problem)
 
     @property
     def has_pending(self) -> bool:

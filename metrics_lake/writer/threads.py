@@ -39,6 +39,7 @@ class Publisher:
         flush_due: When the open segments are to be sealed, on the monotonic clock; None where there are none.
         asked: How many flushes were asked for.
         failed_rounds: How many attempts failed.
+        after_publishing: Called, without the lock, whenever everything that was sealed is published.
         fatal: Why nothing can be written any more, or None.
     """
 
@@ -62,6 +63,7 @@ class Publisher:
         self.flush_due: float | None = None
         self.asked = 0
         self.failed_rounds = 0
+        self.after_publishing: Callable[[], None] = lambda: None
         self.fatal: MetricsLakeError | None = None
 
     @property
@@ -134,6 +136,7 @@ class Publisher:
                 self._retry_seconds = _FIRST_RETRY_SECONDS
                 self._retry_at = 0.0
                 self._changed.notify_all()
+            self.after_publishing()
 
     def _failed(self, error: BaseException) -> None:
         self._outbox.report("publishing", f"publishing failed and is tried again: {error}")

@@ -1,0 +1,73 @@
+"""Whoever has just listed a full inbox compacts a part of it, and says so where it may not."""
+
+import multiprocessing
+import time
+
+import pytest
+
+from metrics_lake import MetricsLake
+from metrics_lake.maintenance import background
+
+OBJECTS = 30
+
+
+@pytest.fixture
+def full(local_url, monkeypatch):
+    monkeypatch.setattr(background, "LIVE_OBJECTS", OBJECTS - 2)
+    with MetricsLake(local_url, flush_seconds=60) as lake:
+        for step in range(OBJECTS):
+            lake.log_metric("run", "loss", step / OBJECTS, step=step)
+            lake.flush()
+    return local_url
+
+
+def wait_until(check, seconds=30.0):
+    limit = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < limit, "it never happened"
+        time.sleep(0.02)
+
+
+def test_a_read_compacts_a_full_inbox_and_loses_nothing(full):
+    with MetricsLake(full) as lake:
+        assert lake.get_metric("run", "loss") == (OBJECTS - 1) / OBJECTS
+        wait_until(lambda: lake.snapshot().log.version >= 0)
+        assert not lake.snapshot().inbox
+        assert lake.history("run", "loss").values("step") == list(range(OBJECTS))
+        assert lake.status().compaction == "auto"
+
+
+@pytest.mark.parametrize("options", [{"compaction": "off"}, {"read_only": True}])
+def test_a_handle_that_shall_not_compact_does_not(full, options):
+    with MetricsLake(full, **options) as lake:
+        assert lake.get_metric("run", "loss") is not None
+        assert lake._compactor is None
+        assert len(lake.snapshot().inbox) == OBJECTS
+
+
+def _read(lake, queue):
+    lake.get_metric("run", "loss")
+    queue.put((lake._compactor is None, len(lake.snapshot().inbox)))
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_worker_does_not(full):
+    with MetricsLake(full) as lake:
+        context = multiprocessing.get_context("fork")
+        queue = context.Queue()
+        worker = context.Process(target=_read, args=(lake, queue))
+        worker.start()
+        assert queue.get(timeout=60) == (True, OBJECTS)
+        worker.join(60)
+
+
+def test_a_process_that_only_writes_compacts_too(full, monkeypatch):
+    with MetricsLake(full, flush_seconds=0.01) as lake:
+        lake.log_metric("other", "x", 1.0)
+        lake.flush()  # the first look is a minute away
+        lake._next_look = -1.0
+        lake.log_metric("other", "x", 2.0)
+        lake.flush()
+        reader = MetricsLake(full, read_only=True)
+        wait_until(lambda: reader.snapshot().log.version >= 0)
+        assert reader.history("run", "loss").values("step") == list(range(OBJECTS))
