@@ -1,7 +1,8 @@
 """A snapshot as a text, to pin a read today and to give it to another process tomorrow.
 
 ``metrics@12;0192….0.4095.2026-11-22.81920;…``: the table and its version, then for each live inbox object its
-writer, first and last ``seq``, day and size in bytes, and ``.a-b+c-d`` where only those ``seq`` ranges count.
+writer, first and last ``seq``, day and size in bytes (``e`` behind it where the object is its writer's end),
+and ``.a-b+c-d`` where only those ``seq`` ranges count.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ __all__ = ["snapshot_from_text", "snapshot_to_text"]
 
 _HEAD: Final = re.compile(r"(?P<table>[a-z_]+)@(?P<version>-1|\d+)")
 _LIVE: Final = re.compile(
-    r"(?P<writer>[0-9a-f]{32})\.(?P<first>\d+)\.(?P<last>\d+)\.(?P<date>\d{4}-\d\d-\d\d)\.(?P<size>\d+)"
+    r"(?P<writer>[0-9a-f]{32})\.(?P<first>\d+)\.(?P<last>\d+)\.(?P<date>\d{4}-\d\d-\d\d)\.(?P<size>\d+)(?P<end>e)?"
     r"(?:\.(?P<keep>\d+-\d+(?:\+\d+-\d+)*))?"
 )
 
@@ -31,7 +32,7 @@ def snapshot_to_text(snapshot: Snapshot) -> str:
     parts = [f"{snapshot.table}@{snapshot.log.version}"]
     for live in snapshot.inbox:
         name = live.name
-        text = f"{name.writer}.{name.first}.{name.last}.{name.date}.{live.size_bytes}"
+        text = f"{name.writer}.{name.first}.{name.last}.{name.date}.{live.size_bytes}{'e' * name.is_end}"
         if live.keep != ((name.first, name.last),):
             text += "." + "+".join(f"{first}-{last}" for first, last in live.keep)
         parts.append(text)
@@ -68,7 +69,7 @@ def _live(text: str, table: str) -> LiveFile:
     if found is None:
         raise InvalidInputError(f"{text!r} names no inbox object.", hint="Pass what str(snapshot) gave.")
     first, last = int(found["first"]), int(found["last"])
-    name = InboxName(found["writer"], first, last, table, found["date"], is_end=False)
+    name = InboxName(found["writer"], first, last, table, found["date"], is_end=found["end"] is not None)
     keep: tuple[tuple[int, int], ...] = ((first, last),)
     if found["keep"] is not None:
         pairs = (pair.split("-") for pair in found["keep"].split("+"))
