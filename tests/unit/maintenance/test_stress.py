@@ -41,6 +41,11 @@ class Truth:
         self.counts: Counter[str] = Counter()
         self.stop = threading.Event()
 
+    def has_seen_everything(self):
+        done = ("Compactor done", "Reader done", "FreshReader done", "Cleaner done", "Writer done")
+        crashed = any(name.endswith("crashed") for name in list(self.counts))
+        return crashed and all(self.counts[name] for name in done)
+
     def fail(self, message):
         with self.lock:
             self.failures.append(message)
@@ -234,6 +239,9 @@ def stress(storage, tools, seconds, seed):
     for actor in actors:
         actor.start()
     truth.stop.wait(seconds)
+    end = time.monotonic() + 60  # a busy machine gets the time it needs
+    while time.monotonic() < end and not truth.failures and not truth.has_seen_everything():
+        truth.stop.wait(0.2)
     truth.stop.set()
     for actor in actors:
         actor.join(60)

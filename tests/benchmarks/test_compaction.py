@@ -1,6 +1,6 @@
 """Compaction at scale: points a second, peak memory, bytes a point.
 
-    python tests/benchmarks/bench_compaction.py 10_000_000 [--url URL] [--objects 1000]
+    python tests/benchmarks/test_compaction.py 10000000 [--url URL] [--objects 1000]
 
 Builds a lake whose inbox holds that many points (runs x 20 metrics, in the order in which training logs
 them), compacts it in a process of its own, and prints what that took.
@@ -76,6 +76,18 @@ def fill(url: str, points: int, objects: int) -> int:
         storage.put_new(name.key, encode_rows("metrics", rows, metadata={}, presorted=False))
         values_bytes += len(pa.compress(value.buffers()[1], codec="zstd", asbytes=True))
     return values_bytes
+
+
+def test_compaction(benchmark, tmp_path):
+    """Time a small one, and see that it moves every point: ``pytest --benchmark-enable``."""
+
+    def prepare():
+        url = str(tmp_path / uuid.uuid4().hex)
+        fill(url, 20_000, 20)
+        return (TableLog(open_storage(url), "metrics"),), {}
+
+    done = benchmark.pedantic(lambda log: compact_inbox(log.storage, log), setup=prepare, rounds=3)
+    assert done.points == 20_000
 
 
 def say(text: str) -> None:
