@@ -46,6 +46,7 @@ class Segment:
         self.row_count = 0
         self.size_bytes = 0
         self.is_sealed = False
+        self.is_end = False
         self.needs_sync = False
 
     @property
@@ -73,14 +74,12 @@ class Segment:
     def seal(self, *, is_end: bool = False) -> None:
         """Take no more frames; ``is_end`` marks the writer's last segment of the table."""
         if is_end:
-            with suppress(
-                JournalError
-            ):  # a full disk: then the end is not marked, and nothing else is missing
+            with suppress(JournalError):  # on a full disk only the mark is missing
                 self.append(end_frame(), 0)
+                self.is_end = True
         self.is_sealed = True
-        self.encoder = (
-            SeriesEncoder()
-        )  # through an outage many segments wait, and their series are not needed
+        # Through an outage many segments wait, and nobody needs to know their series.
+        self.encoder = SeriesEncoder()
 
     def release(self) -> None:
         """Give back the descriptor; the segment stays and can be read."""

@@ -121,6 +121,7 @@ class Writer:
         self._pending = {table: PendingRows() for table in TABLES}
         self._decoding = threading.Lock()
         self._identity: Identity | None = None
+        self._foreign_ids: set[str] = set()
         self._has_journal = False
         self._last_clock = 0
         self._is_closing = False
@@ -441,8 +442,9 @@ class Writer:
             if identity is None:
                 bases: dict[str, int] = {}
                 for segment in outbox.queue:
-                    bases.setdefault(segment.header.table, segment.header.first)
-                for table, end in self._next.items():
+                    if segment.header.writer == old:
+                        bases.setdefault(segment.header.table, segment.header.first)
+                for table, end in self._next.items() if self._id == old else ():
                     bases.setdefault(table, end)
                 identity = self._identity = Identity(old=old, new=new_writer_id(), bases=bases)
             if self._journal is not None:
@@ -452,9 +454,11 @@ class Writer:
                     restamped = segment.restamp(identity.restamped(segment.header))
                     outbox.journal_bytes += restamped.size_bytes - segment.size_bytes
                     outbox.queue[i] = restamped
-            self._id = identity.new
-            self._next = {table: end - identity.base(table) for table, end in self._next.items()}
+            if self._id == identity.old:
+                self._id = identity.new
+                self._next = {table: end - identity.base(table) for table, end in self._next.items()}
             self._identity = None
+            self._foreign_ids.add(old)
 
     # -- flushing and closing --------------------------------------------------------------------------------
 
@@ -543,12 +547,8 @@ class Writer:
             if self._is_closing:
                 return
             self._is_closing = True
-            ended = [table for table, segment in self._segments.items() if segment.row_count]
-            for table in sorted(self._segments, key=_publishing_order):
-                self._seal(table, is_end=True)
         try:
-            self._publish_until(timeout_seconds)
-            self._mark_ends(ended)
+            self._end_sequence(timeout_seconds)
         finally:
             self._publisher.stop()
             self._syncer.stop()
@@ -556,19 +556,34 @@ class Writer:
             if not self._publisher.is_alive:
                 self._let_go()
 
-    def _mark_ends(self, ended: Sequence[str]) -> None:
-        """Say in the inbox that this writer goes no further; a reader loses nothing where it is not said."""
+    def _end_sequence(self, timeout_seconds: float | None) -> None:
+        """Publish what there is as the end of this writer's sequence; what is logged later begins another."""
+        with self._changed:
+            last = list(self._segments.values())
+            for table in sorted(self._segments, key=_publishing_order):
+                self._seal(table, is_end=True)
+            marked = {segment.header.table for segment in last if segment.is_end}
+            writer, ends = self._id, self._next
+            if writer is not None and not self._is_closing:
+                self._id, self._next = new_writer_id(), {}
+        self._publish_until(timeout_seconds)
+        if writer is not None and writer not in self._foreign_ids:
+            self._mark_ends(
+                writer, {table: end for table, end in ends.items() if end and table not in marked}
+            )
+
+    def _mark_ends(self, writer: str, ends: Mapping[str, int]) -> None:
+        """Say in the inbox that a writer goes no further; a reader loses nothing where it is not said."""
         outbox = self._outbox
-        left = [(table, end) for table, end in self._next.items() if end and table not in ended]
-        if not left or outbox.lake is None or self._id is None or self._publisher.fatal is not None:
+        if not ends or outbox.lake is None or self._publisher.fatal is not None:
             return
         today = utc_day(time.time_ns() // 1000)
         try:
             lake = outbox.connect(create=False)
-            for table, end in left:
-                publish_end(self._storage, lake.lake_id, table, self._id, end, today)
+            for table, end in ends.items():
+                publish_end(self._storage, lake.lake_id, table, writer, end, today)
         except MetricsLakeError as error:
-            outbox.problems["closing"] = f"the end of writer {self._id} could not be marked: {error}"
+            outbox.problems["closing"] = f"the end of writer {writer} could not be marked: {error}"
 
     def _let_go(self) -> None:
         """Give back the journals, own and adopted; once, whoever comes first."""
@@ -632,14 +647,14 @@ class Writer:
         """Publish at interpreter exit; what cannot be published is a warning, it is safe in the journal.
 
         Args:
-            is_last: Nothing can log any more: close. False while other threads still run.
+            is_last: Nothing can log any more: close. False while threads and exit hooks may.
             timeout_seconds: How long to keep trying.
         """
         try:
             if is_last:
                 self.close(timeout_seconds)
             else:
-                self.flush(timeout_seconds)
+                self._end_sequence(timeout_seconds)
         except MetricsLakeError as error:
             warn_in_background(f"metrics_lake at exit: {error}")
 

@@ -30,10 +30,8 @@ def _finish_all(*, is_last: bool) -> None:
 
 
 def _when_main_thread_ends() -> None:
-    # The interpreter now waits for the threads that are no daemons, and they may go on logging.
-    current = threading.current_thread()
-    others = [thread for thread in threading.enumerate() if thread is not current and not thread.daemon]
-    _finish_all(is_last=not others)
+    # Threads that are no daemons and the hooks of atexit are still to come, and may log.
+    _finish_all(is_last=False)
 
 
 def _when_all_threads_ended() -> None:

@@ -203,6 +203,7 @@ class Outbox:
                 is_end = self._publish(lake, segment, None)
             except ClonedIdentityError:
                 self._warn_of_clone(segment)
+                ends.pop(sequence, None)  # somebody else goes on with it
                 bases: dict[str, int] = {}
                 for left in orphan.segments:
                     bases.setdefault(left.header.table, left.header.first)

@@ -102,7 +102,114 @@ def log_by_plan(*, url, options, handle, resource, threads, acknowledged, calls=
         os._exit(0)
 
 
-JOBS = {"log_by_plan": log_by_plan}
+def log_offline(*, url, handle, report, points, per_call):
+    """Log with the store down from the second point on; report the memory in use on the way."""
+    import warnings
+
+    from metrics_lake import MetricsLake
+
+    warnings.simplefilter("ignore")
+    lake = MetricsLake(url, **handle)
+    lake.log_metric("r", "first", 1.0)
+    lake.flush()
+    Path(url, "inbox").rename(Path(url, "inbox-away"))
+    Path(url, "inbox").touch()
+    used = []
+    for number in range(points // per_call):
+        lake.log_metrics("r", {f"m{i}": float(number) for i in range(per_call)}, step=number)
+        if number % (points // per_call // 10) == 0:
+            used.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+    Path(report).write_text(json.dumps({"used": used, "pending": lake.status().pending_points}))
+    os._exit(0)
+
+
+def end_somehow(*, url, handle, how, wait_for=None):
+    """Log five points and end, in one of many ways, without a close."""
+    from metrics_lake import MetricsLake
+
+    lake = MetricsLake(url, **handle)
+
+    def log(number):
+        lake.log_metric("r", "m", number, step=number)
+
+    for number in range(3):
+        log(number)
+    if how == "thread goes on":
+
+        def later():
+            threading.main_thread().join()
+            log(3)
+            log(4)
+
+        threading.Thread(target=later).start()
+        return
+    if how == "pool goes on":
+        import concurrent.futures
+
+        pool = concurrent.futures.ThreadPoolExecutor(1)
+        pool.submit(lambda: (threading.Event().wait(0.2), log(3), log(4)))
+        return
+    if how == "atexit logs":
+        import atexit
+
+        log(3)
+        atexit.register(log, 4)
+        return
+    log(3)
+    log(4)
+    if how == "sys.exit":
+        sys.exit(3)
+    if how == "exception":
+        raise ZeroDivisionError("planted")
+    if how == "SIGTERM":
+        os.kill(os.getpid(), 15)
+    if how == "os._exit":
+        os._exit(0)
+    if how == "abort":
+        os.abort()
+    if how == "child outlives":
+        born, bear = os.pipe()
+        if os.fork() == 0:
+            os.write(bear, b"x")
+            while not Path(wait_for).exists():
+                threading.Event().wait(0.01)
+            os._exit(0)
+        os.read(born, 1)
+        os._exit(0)
+
+
+def fork_while_logging(*, url, handle, calls, forks):
+    """Log from a thread and fork all the while; every second child logs too."""
+    import warnings
+
+    from metrics_lake import MetricsLake
+
+    warnings.simplefilter("ignore", DeprecationWarning)
+    lake = MetricsLake(url, **handle)
+
+    def run():
+        for number in range(calls):
+            lake.log_metric("parent", "m", float(number), step=number)
+
+    worker = threading.Thread(target=run)
+    worker.start()
+    children = []
+    for child in range(forks):
+        pid = os.fork()
+        if pid == 0:
+            if child % 2 == 0:
+                for number in range(10):
+                    lake.log_metric(f"child-{child}", "m", float(number), step=number)
+                assert lake.get_metric(f"child-{child}", "m") == 9.0
+            sys.exit(0)
+        children.append(pid)
+    worker.join()
+    for pid in children:
+        assert os.waitpid(pid, 0)[1] == 0
+    lake.log_metric("parent", "m", float(calls), step=calls)
+
+
+JOBS = {job.__name__: job for job in (log_by_plan, log_offline, end_somehow, fork_while_logging)}
 
 
 def _import_everything():

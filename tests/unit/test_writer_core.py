@@ -180,6 +180,7 @@ def test_the_clock_never_goes_back(make, monkeypatch):
     monkeypatch.setattr(writer_core.time, "time_ns", lambda: start + next(now))
     for value in (1.0, 2.0, 3.0, 4.0):
         log(writer, value)
+    monkeypatch.undo()
     stamps = [row["timestamp"] for row in pending(writer)]
     micros = [(stamp - base).total_seconds() * 1e6 for stamp in stamps[1:]]
     assert [round(later - micros[0]) for later in micros] == [0, 1, 2, 4000]
