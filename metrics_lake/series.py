@@ -32,6 +32,7 @@ themselves (November 2026).
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -58,6 +59,9 @@ __all__ = [
     "summarise_sql",
     "summary_schema",
 ]
+
+FEW_ROWS: Final = 256
+"""Up to here Python is faster than planning a query: 0.05 to 3 ms against 13 ms (November 2026)."""
 
 MAX_TEXT_BYTES: Final = 1024
 """Longer texts are not copied into a summary."""
@@ -133,7 +137,58 @@ def summarise(rows: pa.Table) -> pa.Table:
     Raises:
         QueryError: There is not enough memory.
     """
+    if rows.num_rows <= FEW_ROWS:
+        return _summarise_few(rows)
     return query.run(summarise_sql("rows"), rows=rows).cast(summary_schema())
+
+
+def _summarise_few(rows: pa.Table) -> pa.Table:
+    """Do what ``summarise_sql`` says in Python: planning that query takes longer than a few rows."""
+    names = ("resource", "metric", "tags_key", "tags", "step", "value", "kind", "text", "writer", "seq")
+    columns: dict[str, list[Any]] = {name: rows.column(name).to_pylist() for name in names}
+    columns["timestamp"] = rows.column("timestamp").cast(pa.int64()).to_pylist()
+    steps, values, texts = columns["step"], columns["value"], columns["text"]
+    by_time = list(zip(columns["timestamp"], columns["writer"], columns["seq"], strict=True))
+    by_step = [(step is not None, step or 0, when) for step, when in zip(steps, by_time, strict=True)]
+
+    def point(row: int | None) -> dict[str, Any] | None:
+        if row is None:
+            return None
+        is_long = texts[row] is not None and len(texts[row].encode()) > MAX_TEXT_BYTES
+        # The merge of summaries is SQL, which loses the sign of -0.0.
+        is_minus_zero = values[row] == 0 and math.copysign(1.0, values[row]) < 0
+        found = {name: columns[name][row] for name in _POINT_FIELDS if name != "is_cut"}
+        return {**found, "text": None if is_long else texts[row], "is_cut": is_long or is_minus_zero}
+
+    members: dict[tuple[str, str, str], list[int]] = {}
+    for row, key in enumerate(zip(*(columns[name] for name in SERIES_KEYS), strict=True)):
+        members.setdefault(key, []).append(row)
+    summary = []
+    # Python compares str by code point, which is the order of their UTF-8 bytes.
+    for key, group in sorted(members.items()):
+        numbers = [row for row in group if values[row] is not None and not math.isnan(values[row])]
+        finite = [values[row] for row in numbers if math.isfinite(values[row])]
+        mean = math.fsum(finite) / len(finite) if finite else None
+        picked = {
+            "first": min(group, key=by_time.__getitem__),
+            "last": max(group, key=by_time.__getitem__),
+            "last_step": max(group, key=by_step.__getitem__),
+            "min": min(numbers, key=lambda row: (values[row], by_step[row]), default=None),
+            "max": min(numbers, key=lambda row: (-values[row], by_step[row]), default=None),
+        }
+        summary.append(
+            {
+                **dict(zip(SERIES_KEYS, key, strict=True)),
+                "tags": columns["tags"][group[0]],
+                "count": len(group),
+                "n_nan": sum(values[row] is not None and math.isnan(values[row]) for row in group),
+                "n_finite": len(finite),
+                "mean": mean,
+                "m2": None if mean is None else math.fsum((value - mean) ** 2 for value in finite),
+                **{name: point(row) for name, row in picked.items()},
+            }
+        )
+    return pa.Table.from_pylist(summary, schema=summary_schema())
 
 
 def merge(summaries: Sequence[pa.Table]) -> pa.Table:

@@ -5,7 +5,7 @@ import statistics
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from metrics_lake import series
@@ -103,18 +103,24 @@ def check_point(found, row):
     assert found["is_cut"] == (too_long or minus_zero)
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.lists(ROW, max_size=30))
-def test_a_summary_says_what_the_points_say(rows):
+@pytest.fixture(params=["by SQL", "few rows"])
+def few_rows(request, monkeypatch):
+    """Both ways in which rows are summarised."""
+    monkeypatch.setattr(series, "FEW_ROWS", 0 if request.param == "by SQL" else 1000)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(ROW, max_size=30))
+def test_a_summary_says_what_the_points_say(few_rows, rows):
     table = to_arrow(rows)
     summary = series.summarise(table)
     assert summary.schema == series.summary_schema()
     check(summary, table)
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.lists(ROW, max_size=30), st.lists(st.integers(0, 2), min_size=30, max_size=30))
-def test_summaries_merge_however_the_points_were_split(rows, places):
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(ROW, max_size=30), places=st.lists(st.integers(0, 2), min_size=30, max_size=30))
+def test_summaries_merge_however_the_points_were_split(few_rows, rows, places):
     table = to_arrow(rows)
     parts = [
         series.summarise(
@@ -128,7 +134,7 @@ def test_summaries_merge_however_the_points_were_split(rows, places):
     check(series.merge([parts[2], series.merge(parts[:2])]), table)
 
 
-def test_means_far_from_zero_keep_their_spread():
+def test_means_far_from_zero_keep_their_spread(few_rows):
     rows = [("a", "m", (), None, at, 1e9 + at % 2, "w") for at in range(1000)]
     table = to_arrow(rows)
     merged = series.merge([series.summarise(table.slice(start, 100)) for start in range(0, 1000, 100)])
