@@ -35,3 +35,13 @@ def _own_state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep every test's journals apart, and out of this machine's state folder."""
     monkeypatch.setenv("METRICS_LAKE_STATE", str(tmp_path / "state"))
     monkeypatch.delenv("METRICS_LAKE_URL", raising=False)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In CI a skipped test is a failure: everything that a test may need is installed there."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or not os.environ.get("CI") or hasattr(session.config, "workerinput"):
+        return
+    if skipped := reporter.stats.get("skipped", []):
+        reporter.write_line(f"{len(skipped)} tests were skipped, which CI does not allow.", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -1,4 +1,7 @@
-"""Print the oldest versions of the core dependencies that pyproject.toml allows, as pip requirements."""
+"""Print, as pip requirements, the oldest core dependencies that pyproject.toml allows, and the test tools.
+
+The drivers of object stores are left out: each asks for the fsspec of its own date.
+"""
 
 import re
 import sys
@@ -6,11 +9,18 @@ import tomllib
 from pathlib import Path
 
 
-def oldest() -> list[str]:
-    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
-    bounds = [re.fullmatch(r"([a-z0-9-]+)>=([0-9.]+)", line) for line in project["project"]["dependencies"]]
-    return [f"{bound[1]}=={bound[2]}" for bound in bounds if bound is not None]
+def requirements() -> list[str]:
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))[
+        "project"
+    ]
+    oldest = [line.replace(">=", "==") for line in project["dependencies"]]
+    extras = project["optional-dependencies"]
+    tools = {*extras["test"], *extras["demo"], *extras["pandas"], *extras.get("cli", [])}
+    servers = re.compile(
+        r"metrics-lake|s3fs|gcsfs|seaweedfs|fake-gcs|deltalake|import-linter|mypy|ruff|pyarrow-stubs"
+    )
+    return [*oldest, *sorted(line for line in tools if not servers.match(line)), "deltalake"]
 
 
 if __name__ == "__main__":
-    sys.stdout.write("\n".join(oldest()) + "\n")
+    sys.stdout.write("\n".join(requirements()) + "\n")
