@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -70,6 +71,9 @@ def _measured(
         kind = "scores" if isinstance(task, Binary) else "class_scores"
         for name, score in scores.items():
             rows = frame.filter(usable)
+            if not is_weighted and not names and kind == "scores":
+                found.append((kind, name, _one_sort(rows, score, roles, task)))
+                continue
             if not is_weighted and kind == "scores":
                 plain = exact_quantiles(rows.select(**groups, s=score), names, "s", "score_")
                 found.append((kind, name, plain))
@@ -103,6 +107,60 @@ def _is_positive(roles: Roles, task: Task | None, score: str) -> pl.Expr:
     labels = task.labels if isinstance(task, Multiclass) and task.labels is not None else roles.score_labels
     label = labels[roles.scores.index(score)]
     return (label_text(roles, roles.truth) == text_of(label)).cast(pl.UInt8)
+
+
+def _one_sort(rows: pl.LazyFrame, score: pl.Expr, roles: Roles, task: Task | None) -> pl.DataFrame:
+    """Return the quantiles, ROC AUC and average precision of all rows from one sort of one integer column.
+
+    The bits of doubles in [0, 1] sort as the doubles do, and leave room for the label: 0, 1, or 2 for none.
+    """
+    y = pl.lit(2) if roles.truth is None else _is_positive(roles, task, roles.scores[0]).fill_null(2)
+    key = score.abs().reinterpret(dtype=pl.UInt64) * 4 + y.cast(pl.UInt64)
+    ordered = rows.select(k=key).sort("k").collect(engine="streaming").to_series()
+    if ordered.is_empty():
+        return pl.DataFrame()
+    exact: dict[str, float | None] = {}
+    for q in QUANTILES:
+        place = q * (len(ordered) - 1)
+        low, high = (
+            (ordered.slice(int(rank), 1) // 4).reinterpret(dtype=pl.Float64).item()
+            for rank in (math.floor(place), math.ceil(place))
+        )
+        share = place - math.floor(place)
+        exact["score_" + quantile_name(q)] = low if low == high else low * (1 - share) + high * share
+    if roles.truth is not None:
+        exact |= _ranking_of(ordered)
+    return pl.DataFrame({name: [value] for name, value in exact.items() if value is not None})
+
+
+def _ranking_of(ordered: pl.Series) -> dict[str, float | None]:
+    """Return ``roc_auc`` and ``average_precision`` of sorted keys ``score bits * 4 + label``."""
+    known = ordered.alias("k").to_frame().lazy().filter(pl.col("k") % 4 < 2)
+    # At the last row of each score: the positives and negatives up to it.
+    score = pl.col("k") // 4
+    steps = (
+        known.with_columns(
+            up=(pl.col("k") % 2).cast(pl.Int64).cum_sum(),
+            rank=pl.int_range(1, pl.len() + 1, dtype=pl.Int64),
+            is_last=(score != score.shift(-1)).fill_null(value=True),
+        )
+        .filter("is_last")
+        .select("up", down=pl.col("rank") - pl.col("up"))
+        .with_columns(up0=pl.col("up").shift(1, fill_value=0), down0=pl.col("down").shift(1, fill_value=0))
+    )
+    p, q = pl.col("up").last(), pl.col("down").last()
+    gained = (pl.col("up") - pl.col("up0")).cast(pl.Float64)
+    at, all_at = p - pl.col("up0"), p + q - pl.col("up0") - pl.col("down0")
+    found = steps.select(
+        p=p, q=q,
+        area=(gained * (pl.col("down0") + pl.col("down")).cast(pl.Float64)).sum() / 2,
+        precision=(gained * at.cast(pl.Float64) / all_at.cast(pl.Float64)).sum(),
+    ).collect()  # fmt: skip
+    positives, negatives, area, precision = found.row(0)
+    if not positives:
+        return {}
+    both = float(positives) * negatives if negatives else 0.0
+    return {"roc_auc": area / both if both else None, "average_precision": precision / positives}
 
 
 def exact_ranking(rows: pl.LazyFrame, groups: Sequence[str], *, is_weighted: bool) -> pl.DataFrame:

@@ -44,6 +44,7 @@ class Source:
         is_matrix: True where the data were two-dimensional: one column a class.
         is_remote: True where scanning again would download again.
         is_local_memory: True where the rows are in this process's memory already.
+        has_cheap_slices: True where any range of rows can be read by itself at no cost of the others.
     """
 
     schema: pl.Schema
@@ -53,6 +54,7 @@ class Source:
     is_matrix: bool = False
     is_remote: bool = False
     is_local_memory: bool = False
+    has_cheap_slices: bool = False
 
 
 @dataclass(slots=True)
@@ -169,7 +171,14 @@ def _memory(frame: pl.DataFrame, *, is_bare: bool = False, is_matrix: bool = Fal
     for column in frame:
         if column.dtype == pl.Object:
             raise _mixed(column.name, column.to_list())
-    return Source(frame.schema, frame.lazy(), is_bare=is_bare, is_matrix=is_matrix, is_local_memory=True)
+    return Source(
+        frame.schema,
+        frame.lazy(),
+        is_bare=is_bare,
+        is_matrix=is_matrix,
+        is_local_memory=True,
+        has_cheap_slices=True,
+    )
 
 
 def _polars(data: Any, name: str) -> Source | None:
@@ -217,7 +226,7 @@ def _parquet(
             argument=argument,
         ) from error
     is_remote = any("://" in path and not path.startswith("file://") for path in paths)
-    return Source(schema, frame, is_remote=is_remote)
+    return Source(schema, frame, is_remote=is_remote, has_cheap_slices=not is_remote)
 
 
 def _opened(paths: list[str], open_file: OpenFile) -> Source:
