@@ -37,6 +37,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet as pq
 
 from metrics_lake import query
@@ -56,9 +57,12 @@ __all__ = [
     "point_sql",
     "row_sql",
     "summarise",
+    "summarise_sorted",
     "summarise_sql",
     "summary_schema",
 ]
+
+pc: Any = pyarrow.compute  # pyarrow-stubs knows no Python scalars as arguments
 
 FEW_ROWS: Final = 256
 """Up to here Python is faster than planning a query: 0.05 to 3 ms against 13 ms (November 2026)."""
@@ -140,6 +144,81 @@ def summarise(rows: pa.Table) -> pa.Table:
     if rows.num_rows <= FEW_ROWS:
         return _summarise_few(rows)
     return query.run(summarise_sql("rows"), rows=rows).cast(summary_schema())
+
+
+def summarise_sorted(rows: pa.Table) -> pa.Table:
+    """Return the summary of points in the order of the table's sort keys: a third of ``summarise``'s time.
+
+    A series is a run of neighbouring rows, so its counts and bounds come from plain aggregates over numbers.
+    Only rows that could be one of its points are compared as whole points.
+
+    Args:
+        rows: Points in the table's schema and sort order, each once.
+
+    Raises:
+        QueryError: There is not enough memory.
+    """
+    if rows.num_rows <= FEW_ROWS:
+        return _summarise_few(rows)
+    is_end = pa.concat_arrays([_differs(rows), pa.array([True])])
+    run = pc.cumulative_sum(pc.cast(is_end, pa.int32()))
+    # The number of ends up to and including a row is its run's, but for the end itself.
+    run = pc.subtract(run, pc.cast(is_end, pa.int32()))
+    value: Any = rows.column("value").combine_chunks()
+    number = pc.if_else(pc.is_nan(value), pa.scalar(None, pa.float64()), value)
+    finite = pc.if_else(pc.is_finite(value), value, pa.scalar(None, pa.float64()))
+    time = rows.column("timestamp").cast(pa.int64()).combine_chunks()
+    found = (
+        pa.table({"run": run, "time": time, "number": number, "finite": finite, "nan": pc.is_nan(value)})
+        .group_by("run", use_threads=False)
+        .aggregate(
+            [
+                ("time", "min"),
+                ("time", "max"),
+                ("number", "min"),
+                ("number", "max"),
+                ("finite", "count"),
+                ("finite", "mean"),
+                ("finite", "variance"),
+                ("nan", "sum"),
+                ([], "count_all"),
+            ]
+        )
+    )
+    mask = is_end
+    for column, bound in (
+        (time, "time_min"),
+        (time, "time_max"),
+        (number, "number_min"),
+        (number, "number_max"),
+    ):
+        is_bound = pc.equal(column, found.column(bound).combine_chunks().take(run))
+        mask = pc.or_(mask, pc.fill_null(is_bound, False))
+    # In the order of the runs, which is the order of the series.
+    summary = query.run(summarise_sql("rows"), rows=rows.filter(mask)).cast(summary_schema())
+    count = found.column("finite_count")
+    exact = {
+        "count": found.column("count_all"),
+        "n_nan": pc.fill_null(found.column("nan_sum"), 0).cast(pa.int64()),
+        "n_finite": count,
+        "mean": found.column("finite_mean"),
+        "m2": pc.multiply(found.column("finite_variance"), count.cast(pa.float64())),
+    }
+    for name, column in exact.items():
+        summary = summary.set_column(summary.schema.get_field_index(name), name, column)
+    return summary.cast(summary_schema())
+
+
+def _differs(rows: pa.Table) -> Any:
+    """Return for each row but the last whether the next one is of another series."""
+    differs: Any = None
+    for name in SERIES_KEYS:
+        column: Any = rows.column(name).combine_chunks()
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        changes = pc.not_equal(column.slice(1), column.slice(0, len(column) - 1))
+        differs = changes if differs is None else pc.or_(differs, changes)
+    return differs
 
 
 def _summarise_few(rows: pa.Table) -> pa.Table:

@@ -208,7 +208,7 @@ class DataFileWriter:
         for start in range(0, num_rows, _ENCODE_ROWS):
             self._builder.add(conform(rows.slice(start, _ENCODE_ROWS), plain))
         if self._table == METRICS:
-            self._summaries.append(series.summarise(rows))
+            self._summaries.append(series.summarise_sorted(rows))
 
     def _put(self, key: str, data: bytes | memoryview) -> None:
         if not self._storage.put_new(key, data) and self._storage.get(key) != data:

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from metrics_lake import series
+from metrics_lake.commits import sort_rows
 from metrics_lake.errors import CorruptObjectError
 from metrics_lake.schema import METRICS, arrow_schema
 from metrics_lake.values import encode
@@ -116,6 +117,18 @@ def test_a_summary_says_what_the_points_say(few_rows, rows):
     summary = series.summarise(table)
     assert summary.schema == series.summary_schema()
     check(summary, table)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(ROW, max_size=30), as_dictionaries=st.booleans())
+def test_sorted_rows_are_summarised_alike(few_rows, rows, as_dictionaries):
+    table = sort_rows(METRICS, to_arrow(rows))
+    check(series.summarise_sorted(table), table)
+    if as_dictionaries:
+        for name in series.SERIES_KEYS:
+            column = table.column(name).dictionary_encode()
+            table = table.set_column(table.schema.get_field_index(name), name, column)
+    assert series.summarise_sorted(table).num_rows == series.summarise(table).num_rows
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
