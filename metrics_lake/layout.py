@@ -21,7 +21,9 @@ __all__ = [
     "log_prefix",
     "log_version",
     "parse_inbox_key",
+    "quarantine_key",
     "sidecar_key",
+    "sidecar_prefix",
     "table_prefix",
 ]
 
@@ -120,4 +122,17 @@ def data_key(table: str, month: str, name: str) -> str:
 
 def sidecar_key(table: str, data_key: str) -> str:
     """Return the key of the series sidecar of a data file."""
-    return f"_derived/series/{table}/{data_key.removeprefix(table_prefix(table))}"
+    return f"{sidecar_prefix(table)}{data_key.removeprefix(table_prefix(table))}"
+
+
+def sidecar_prefix(table: str) -> str:
+    """Return the prefix of a table's series sidecars, with a trailing slash."""
+    return f"_derived/series/{table}/"
+
+
+def quarantine_key(key: str) -> str:
+    """Return the key under which a damaged object's bytes are kept.
+
+    Other engines' names may have characters that are not written here; each becomes ``-``.
+    """
+    return "_quarantine/" + re.sub(r"[^a-z0-9/_=.-]", "-", key)
