@@ -90,7 +90,7 @@ METRICS: Final[dict[str, str]] = {
 }
 """Every metric by name. ``p`` stands for ``p01`` to ``p99``; ``@threshold`` and ``/column`` may follow."""
 
-_EXTRA: Final = ("mce", "gini", "ks", "kappa", "mse", "explained_variance", "class_counts", "num_classes",
+_EXTRA: Final = ("mce", "gini", "ks", "kappa", "mse", "explained_variance", "class_counts",
                  "drift/hellinger", "drift/tvd", "precision_micro", "recall_micro")  # fmt: skip
 """Not in the default set."""
 

@@ -51,7 +51,7 @@ def check(found, expected):
 
 @st.composite
 def scored(draw, *, weighted=False):
-    """Scores with labels: continuous, tied, skewed, saturated, tiny, separated or useless, of any prevalence."""
+    """Scores with labels: continuous, tied, skewed, saturated, tiny or useless, of any prevalence."""
     seed = draw(st.integers(0, 2**32 - 1))
     size = draw(st.sampled_from([1, 2, 3, 10, 50, 400, 3000]))
     shape = draw(

@@ -19,7 +19,7 @@ NUMBERS = [1.5, 2.5, -1.0, 40.25]
 
 def metrics(data, **options):
     state = prediction_state(data, **options)
-    return PredictionMetrics(finalize(state), state)
+    return PredictionMetrics(finalize(state, "all"), state)
 
 
 class Tensor:

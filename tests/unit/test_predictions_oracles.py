@@ -44,7 +44,7 @@ def test_certified_mean_and_standard_deviation(name):
     found = numbers(prediction_state([float(value) for value in data], task="regression"))
     n = len(data)
     assert found["mean"]["value"] == pytest.approx(mean, rel=1e-15)
-    # The data themselves are rounded to doubles: that is 1e-9 of the deviation of NumAcc3 and 1e-8 of NumAcc4.
+    # The data themselves are rounded to doubles: 1e-9 of the deviation of NumAcc3, 1e-8 of NumAcc4.
     rounding = 2.0**-52 * mean / deviation
     assert found["std"]["value"] * math.sqrt(n / (n - 1)) == pytest.approx(
         deviation, rel=max(1e-13, rounding)

@@ -1,0 +1,426 @@
+"""Prediction metrics against what else computes them, side by side in one run.
+
+    python tests/benchmarks/predictions.py [--rows 1_000_000 10_000_000] [--repeats 3]
+    python tests/benchmarks/predictions.py --parquet 100_000_000 [--folder /tmp/predictions-benchmark]
+
+Prints seconds of wall and CPU time, the peak memory of a process of its own, and each one's time as a
+multiple of ours. The sets are the same for all: for scores ROC AUC, average precision, log loss, Brier score,
+calibration error of 15 bins, confusion with what follows from it, nine quantiles; for numbers MAE, RMSE, R²,
+MAPE, sMAPE, WAPE, bias, greatest and median error, quantiles of predictions and residuals. Ours also has the
+error bounds, the intervals and the state to merge; ``exact`` has no bounds to need.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
+SEGMENTS = 20
+
+
+def tell(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def scored(rows: int, seed: int = 0) -> pl.DataFrame:
+    """Scores of a fair model, their labels and one of 20 segments, in no order."""
+    rng = np.random.default_rng(seed)
+    z = rng.normal(size=rows) * 1.5 - 1
+    segment = pl.Series(rng.integers(0, SEGMENTS, rows, dtype=np.uint8)).cast(pl.String)
+    return pl.DataFrame(
+        {
+            "s": 1 / (1 + np.exp(-z - 0.5 * rng.normal(size=rows))),
+            "y": rng.random(rows) < 1 / (1 + np.exp(-z)),
+            "segment": "s" + segment,
+        }
+    )
+
+
+def regressed(rows: int, seed: int = 0) -> pl.DataFrame:
+    rng = np.random.default_rng(seed)
+    p = rng.normal(size=rows) * 10 + 50
+    return pl.DataFrame({"p": p, "t": p + rng.normal(size=rows)})
+
+
+# -- ours -------------------------------------------------------------------------------------------------
+
+
+def ours(data: Any, **options: Any) -> dict[str, float]:
+    from metrics_lake.predictions import PredictionMetrics, finalize, prediction_state
+
+    state = prediction_state(data, **options)
+    return dict(PredictionMetrics(finalize(state), state))
+
+
+def ours_binary(data: Any) -> dict[str, float]:
+    return ours(data, score="s", truth="y")
+
+
+def ours_exact(data: Any) -> dict[str, float]:
+    return ours(data, score="s", truth="y", exact=True)
+
+
+def ours_segments(data: Any) -> dict[str, float]:
+    return ours(data, score="s", truth="y", by="segment")
+
+
+def ours_regression(data: Any) -> dict[str, float]:
+    return ours(data, prediction="p", truth="t", task="regression")
+
+
+# -- scikit-learn -----------------------------------------------------------------------------------------
+
+
+def sklearn_binary(data: pl.DataFrame) -> dict[str, float]:
+    from sklearn import metrics as sk
+
+    s, y = data["s"].to_numpy(), data["y"].to_numpy()
+    decision = s >= 0.5
+    found = {
+        "roc_auc": sk.roc_auc_score(y, s),
+        "average_precision": sk.average_precision_score(y, s),
+        "log_loss": sk.log_loss(y, s),
+        "brier": sk.brier_score_loss(y, s),
+        "accuracy": sk.accuracy_score(y, decision),
+        "balanced_accuracy": sk.balanced_accuracy_score(y, decision),
+        "precision": sk.precision_score(y, decision),
+        "recall": sk.recall_score(y, decision),
+        "f1": sk.f1_score(y, decision),
+        "mcc": sk.matthews_corrcoef(y, decision),
+        "kappa": sk.cohen_kappa_score(y, decision),
+    }
+    sk.confusion_matrix(y, decision)
+    place = np.minimum((s * 15).astype(int), 14)
+    gap = np.abs(np.bincount(place, s, 15) - np.bincount(place, y, 15))
+    found["ece"] = gap.sum() / len(s)
+    return found | _numpy_quantiles(s, "score_")
+
+
+def sklearn_regression(data: pl.DataFrame) -> dict[str, float]:
+    from sklearn import metrics as sk
+
+    p, t = data["p"].to_numpy(), data["t"].to_numpy()
+    total = np.abs(p) + np.abs(t)
+    return {
+        "mae": sk.mean_absolute_error(t, p),
+        "rmse": sk.root_mean_squared_error(t, p),
+        "r2": sk.r2_score(t, p),
+        "explained_variance": sk.explained_variance_score(t, p),
+        "mape": sk.mean_absolute_percentage_error(t, p),
+        "max_error": sk.max_error(t, p),
+        "median_absolute_error": sk.median_absolute_error(t, p),
+        "smape": float((2 * np.abs(p - t) / total).mean()),
+        "mean": float(p.mean()),
+        **_numpy_quantiles(p, ""),
+        **_numpy_quantiles(p - t, "residual_"),
+    }
+
+
+# -- a numpy floor ----------------------------------------------------------------------------------------
+
+
+def numpy_binary(data: pl.DataFrame) -> dict[str, float]:
+    """Everything from one argsort, which no exact ranking measure can do without."""
+    s, y = data["s"].to_numpy(), data["y"].to_numpy()
+    order = np.argsort(s)
+    s, y = s[order], y[order].astype(np.int64)
+    ends = np.flatnonzero(np.append(np.diff(s) != 0, True))
+    up = np.cumsum(y)[ends]
+    down = ends + 1 - up
+    up0, down0 = np.append(0, up[:-1]), np.append(0, down[:-1])
+    p, q = up[-1], down[-1]
+    at, everything = p - up0, p + q - up0 - down0
+    first = np.searchsorted(s, 0.5)
+    fn, tn = y[:first].sum(), first - y[:first].sum()
+    tp, fp = p - fn, q - tn
+    share = np.clip(np.where(y == 1, s, 1 - s), 2.0**-52, 1 - 2.0**-52)
+    place = np.minimum((s * 15).astype(int), 14)
+    gap = np.abs(np.bincount(place, s, 15) - np.bincount(place, y, 15))
+    found = {
+        "roc_auc": float(((up - up0) * (down0 + down)).sum() / 2 / (p * q)),
+        "average_precision": float(((up - up0) * at / everything).sum() / p),
+        "log_loss": float(-np.log(share).mean()),
+        "brier": float(((s - y) ** 2).mean()),
+        "accuracy": float((tp + tn) / len(s)),
+        "precision": float(tp / (tp + fp)),
+        "recall": float(tp / p),
+        "f1": float(2 * tp / (2 * tp + fp + fn)),
+        "ece": float(gap.sum() / len(s)),
+    }
+    place_of = np.array(QUANTILES) * (len(s) - 1)
+    low = place_of.astype(int)
+    values = s[low] + (s[np.minimum(low + 1, len(s) - 1)] - s[low]) * (place_of - low)
+    return found | {f"score_p{int(q * 100):02d}": float(v) for q, v in zip(QUANTILES, values, strict=True)}
+
+
+def numpy_regression(data: pl.DataFrame) -> dict[str, float]:
+    p, t = data["p"].to_numpy(), data["t"].to_numpy()
+    r = p - t
+    size, magnitude = np.abs(r), np.abs(t)
+    spread = t - t.mean()
+    return {
+        "mae": float(size.mean()),
+        "rmse": float(np.sqrt((r * r).mean())),
+        "r2": float(1 - (r * r).sum() / (spread * spread).sum()),
+        "mape": float((size / magnitude).mean()),
+        "smape": float((2 * size / (np.abs(p) + magnitude)).mean()),
+        "wape": float(size.sum() / magnitude.sum()),
+        "mean_error": float(r.mean()),
+        "max_error": float(size.max()),
+        "median_absolute_error": float(np.median(size)),
+        "mean": float(p.mean()),
+        "std": float(p.std()),
+        **_numpy_quantiles(p, ""),
+        **_numpy_quantiles(r, "residual_"),
+    }
+
+
+def _numpy_quantiles(values: np.ndarray, prefix: str) -> dict[str, float]:
+    found = np.quantile(values, QUANTILES)
+    return {f"{prefix}p{int(q * 100):02d}": float(v) for q, v in zip(QUANTILES, found, strict=True)}
+
+
+# -- DuckDB -----------------------------------------------------------------------------------------------
+
+_DUCKDB_BINARY = """
+WITH cells AS (
+    SELECT floor(s * 4096) AS cell, count(*) FILTER (y) AS n1, count(*) FILTER (NOT y) AS n0,
+           sum(-ln(greatest(CASE WHEN y THEN s ELSE 1 - s END, 2.2e-16))) AS ll, sum(s) AS s,
+           sum((s - y::INT) * (s - y::INT)) AS se, floor(any_value(s) * 15) AS bin,
+           min(s) AS low, max(s) AS high
+    FROM data GROUP BY {keys} cell
+), ranked AS (
+    SELECT *, sum(n0) OVER (ORDER BY cell) - n0 AS below, sum(n1) OVER (ORDER BY cell) - n1 AS below1,
+           sum(n1) OVER () AS p, sum(n0) OVER () AS q FROM cells
+)
+SELECT sum(n1 * (below + n0 / 2)) / any_value(p * q) AS roc_auc,
+       sum(n1 * (p - below1) / (p + q - below1 - below)) / any_value(p) AS average_precision,
+       sum(ll) / sum(n0 + n1) AS log_loss, sum(se) / sum(n0 + n1) AS brier,
+       (sum(n1) FILTER (cell >= 2048) + sum(n0) FILTER (cell < 2048)) / sum(n0 + n1) AS accuracy
+FROM ranked
+"""
+
+_DUCKDB_REGRESSION = """
+SELECT avg(abs(p - t)) AS mae, sqrt(avg((p - t) * (p - t))) AS rmse,
+       1 - sum((p - t) * (p - t)) / (var_pop(t) * count(*)) AS r2, avg(abs((p - t) / t)) AS mape,
+       avg(2 * abs(p - t) / (abs(p) + abs(t))) AS smape, sum(abs(p - t)) / sum(abs(t)) AS wape,
+       max(abs(p - t)) AS max_error, avg(p) AS mean, stddev_pop(p) AS std,
+       approx_quantile(p, [0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99]),
+       approx_quantile(p - t, [0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99])
+FROM data
+"""
+
+
+def _duckdb(data: pl.DataFrame, sql: str) -> dict[str, float]:
+    table = data.to_arrow()
+    with duckdb.connect() as con:
+        con.register("data", table)
+        row = con.sql(sql).to_arrow_table().to_pylist()[0]
+    return {name: value for name, value in row.items() if isinstance(value, float)}
+
+
+def duckdb_binary(data: pl.DataFrame) -> dict[str, float]:
+    """The same histogram in SQL, of even cells."""
+    return _duckdb(data, _DUCKDB_BINARY.format(keys=""))
+
+
+def duckdb_segments(data: pl.DataFrame) -> dict[str, float]:
+    return _duckdb(
+        data, f"SELECT sum(n1 + n0 + ll + s + se + low + high) AS all_of_it FROM ({_segment_cells()})"
+    )
+
+
+def _segment_cells() -> str:
+    return """
+    SELECT segment, floor(s * 4096) AS cell, count(*) FILTER (y) AS n1, count(*) FILTER (NOT y) AS n0,
+           sum(-ln(greatest(CASE WHEN y THEN s ELSE 1 - s END, 2.2e-16))) AS ll, sum(s) AS s,
+           sum((s - y::INT) * (s - y::INT)) AS se, min(s) AS low, max(s) AS high
+    FROM data GROUP BY ALL
+    """
+
+
+def duckdb_regression(data: pl.DataFrame) -> dict[str, float]:
+    return _duckdb(data, _DUCKDB_REGRESSION)
+
+
+# -- whylogs, Evidently -----------------------------------------------------------------------------------
+
+
+def whylogs_profile(data: pl.DataFrame) -> dict[str, float]:
+    import whylogs
+
+    view = whylogs.log(pandas=data.select(pl.col(pl.Float64)).to_pandas()).view()
+    return {"n": float(view.to_pandas()["counts/n"].iloc[0])}
+
+
+def evidently_binary(data: pl.DataFrame) -> dict[str, float]:
+    from evidently import BinaryClassification, DataDefinition, Dataset, Report
+    from evidently.presets import ClassificationPreset
+
+    frame = data.select(target=pl.col("y").cast(pl.Int8), prediction_probas="s").to_pandas()
+    definition = DataDefinition(
+        classification=[BinaryClassification(target="target", prediction_probas="prediction_probas")]
+    )
+    result = Report([ClassificationPreset()]).run(
+        Dataset.from_pandas(frame, data_definition=definition), None
+    )
+    return {"metrics": float(len(result.dict()["metrics"]))}
+
+
+CASES: dict[str, tuple[Callable[[int], pl.DataFrame], dict[str, Callable[[Any], dict[str, float]]]]] = {
+    "binary": (
+        scored,
+        {
+            "ours": ours_binary,
+            "ours, exact": ours_exact,
+            "scikit-learn": sklearn_binary,
+            "numpy floor": numpy_binary,
+            "DuckDB": duckdb_binary,
+            "whylogs (profile only)": whylogs_profile,
+            "Evidently": evidently_binary,
+        },
+    ),
+    "20 segments": (scored, {"ours": ours_segments, "DuckDB (state only)": duckdb_segments}),
+    "regression": (
+        regressed,
+        {
+            "ours": ours_regression,
+            "scikit-learn": sklearn_regression,
+            "numpy": numpy_regression,
+            "DuckDB": duckdb_regression,
+            "whylogs (profile only)": whylogs_profile,
+        },
+    ),
+}
+
+
+def measured(case: str, rival: str, rows: int, repeats: int) -> dict[str, float]:
+    """Return the least wall and CPU seconds of some repeats, and the peak memory less the data's, in MB."""
+    make, rivals = CASES[case]
+    data = make(rows)
+    rivals[rival](data.head(1000))  # imports, caches
+    before = _peak_mb()
+    walls, cpus = [], []
+    for _ in range(repeats):
+        wall, cpu = time.perf_counter(), time.process_time()
+        rivals[rival](data)
+        walls.append(time.perf_counter() - wall)
+        cpus.append(time.process_time() - cpu)
+    return {"wall": min(walls), "cpu": min(cpus), "peak": _peak_mb(), "grown": _peak_mb() - before}
+
+
+def _peak_mb() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+
+
+def _in_a_process(arguments: list[str]) -> dict[str, float] | str:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", __file__, *arguments], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        return done.stderr.strip().splitlines()[-1]
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def compare(rows: list[int], cases: list[str], rivals: list[str] | None, repeats: int) -> None:
+    for size in rows:
+        for case in cases:
+            tell(f"\n{case}, {size:,} rows: wall s, CPU s, peak MB, times ours")
+            base = None
+            for rival in CASES[case][1]:
+                if rivals and rival != "ours" and not any(name in rival for name in rivals):
+                    continue
+                found = _in_a_process(["--one", case, rival, str(size), str(repeats)])
+                if isinstance(found, str):
+                    tell(f"  {rival:24} does not run: {found[:90]}")
+                    continue
+                base = base or found
+                tell(
+                    f"  {rival:24} {found['wall']:8.3f} {found['cpu']:8.3f} {found['peak']:8.0f} "
+                    f"{found['wall'] / base['wall']:8.1f}"
+                )
+
+
+def write_parquet(path: Path, rows: int, batch: int = 5_000_000) -> None:
+    writer = None
+    for start in range(0, rows, batch):
+        table = scored(min(batch, rows - start), seed=start).to_arrow()
+        table = table.cast(pa.schema([("s", pa.float64()), ("y", pa.bool_()), ("segment", pa.string())]))
+        writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")
+        writer.write_table(table, row_group_size=500_000)
+    if writer is not None:
+        writer.close()
+
+
+def scan_parquet(path: Path, case: str) -> dict[str, float]:
+    """Return what one pass over a file takes, in this process."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    {"binary": ours_binary, "20 segments": ours_segments}[case](path)
+    return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu, "peak": _peak_mb()}
+
+
+def stream(folder: Path, rows: int) -> None:
+    path = folder / f"{rows}.parquet"
+    if not path.exists():
+        write_parquet(path, rows)
+    tell(
+        f"\nParquet, {rows:,} rows, {path.stat().st_size / 1e9:.2f} GB: wall s, CPU s, peak MB of the process"
+    )
+    for case in ("binary", "20 segments"):
+        found = _in_a_process(["--scan", str(path), case])
+        if isinstance(found, str):
+            tell(f"  {case:24} {found}")
+        else:
+            tell(f"  {case:24} {found['wall']:8.2f} {found['cpu']:8.2f} {found['peak']:8.0f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rows", type=int, nargs="*", default=[1_000_000, 10_000_000])
+    parser.add_argument("--cases", nargs="*", default=list(CASES))
+    parser.add_argument("--rivals", nargs="*")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--parquet", type=int)
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--scan", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        case, rival, rows, repeats = options.one
+        tell(json.dumps(measured(case, rival, int(rows), int(repeats))))
+    elif options.scan:
+        tell(json.dumps(scan_parquet(Path(options.scan[0]), options.scan[1])))
+    elif options.parquet:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = options.folder or Path(temporary)
+            folder.mkdir(parents=True, exist_ok=True)
+            stream(folder, options.parquet)
+    else:
+        tell(f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}")
+        compare(options.rows, options.cases, options.rivals, options.repeats)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""The benchmark's contestants on little data: each runs, and those that compute the same agree with ours.
+
+``python tests/benchmarks/predictions.py`` times them.
+"""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+_PATH = Path(__file__).with_name("predictions.py")
+_SPEC = importlib.util.spec_from_file_location("predictions_benchmark", _PATH)
+bench = importlib.util.module_from_spec(_SPEC)
+sys.modules[_SPEC.name] = bench
+_SPEC.loader.exec_module(bench)
+
+ROWS = 20_000
+SAME = {
+    "binary": ("ours, exact", "scikit-learn", "numpy floor"),
+    "regression": ("scikit-learn", "numpy"),
+}
+BOUNDED = ("roc_auc", "average_precision", "median_absolute_error", "score_p", "residual_p", "p0", "p1", "p2",
+           "p5", "p7", "p9")  # fmt: skip
+
+
+@pytest.mark.parametrize(("case", "rival"), [(case, rival) for case in SAME for rival in SAME[case]])
+def test_contestants_compute_the_same(case, rival):
+    make, rivals = bench.CASES[case]
+    data = make(ROWS)
+    mine, theirs = rivals["ours"](data), rivals[rival](data)
+    shared = [name for name in theirs if isinstance(mine.get(name), float)]
+    assert len(shared) >= 10
+    for name in shared:
+        slack = 2e-3 if name.startswith(BOUNDED) else 1e-9
+        assert theirs[name] == pytest.approx(mine[name], rel=slack, abs=slack), name
+
+
+@pytest.mark.parametrize("case", list(bench.CASES))
+@pytest.mark.parametrize("rival", ["ours", "DuckDB", "DuckDB (state only)"])
+def test_contestant(benchmark, case, rival):
+    make, rivals = bench.CASES[case]
+    if rival not in rivals:
+        pytest.skip("no such contestant")
+    found = benchmark(rivals[rival], make(ROWS))
+    mine = rivals["ours"](make(ROWS))
+    for name in ("log_loss", "brier", "mae", "r2"):
+        if name in found:
+            assert found[name] == pytest.approx(mine[name], rel=1e-9)
+
+
+def test_parquet_is_scanned(tmp_path):
+    path = tmp_path / "rows.parquet"
+    bench.write_parquet(path, ROWS, batch=7_000)
+    for case in ("binary", "20 segments"):
+        assert bench.scan_parquet(path, case)["wall"] > 0
