@@ -186,8 +186,8 @@ def _bounds_of(metadata: pq.FileMetaData, number: int) -> dict[str, tuple[Any, A
     group = metadata.row_group(number)
     for at in range(group.num_columns):
         column = group.column(at)
-        # pyarrow 26 aborts the process that asks for statistics whose type is not the schema's, as one flipped
-        # bit in a footer can have it; without bounds the row group is read, which raises then.
+        # pyarrow 26 aborts the process that asks for statistics whose type is not the schema's, which one
+        # flipped bit in a footer can do; without bounds the row group is read, and that raises.
         if column.physical_type != metadata.schema.column(at).physical_type:
             continue
         if column.path_in_schema in {"resource", "metric", "step"}:
