@@ -202,7 +202,13 @@ class FileSegment(Segment):
         Where a second signal interrupts this too, the next append begins with it.
         """
         frame, size, count = attempt
-        is_written = os.fstat(self._fd).st_size == size
+        try:
+            is_written = os.fstat(self._fd).st_size == size
+        except OSError:
+            # Not even that can be asked: what was told to be kept stays, and nothing follows it.
+            self.is_sealed = True
+            self._attempt = None
+            return False
         if is_written:
             self.size_bytes, self.row_count, self.needs_sync = size, count, True
             if self.encoder.frame is frame:

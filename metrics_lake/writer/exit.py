@@ -13,14 +13,28 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from metrics_lake.writer.core import Writer
 
-__all__ = ["close_at_exit"]
+__all__ = ["close_at_exit", "import_for_publishing"]
 
 _writers: Final[weakref.WeakSet[Writer]] = weakref.WeakSet()
+_importing: Final = threading.RLock()
 
 
 def close_at_exit(writer: Writer) -> None:
     """Close the writer when the interpreter exits, and make it anew in forked children."""
     _writers.add(writer)
+
+
+def import_for_publishing() -> None:
+    """Import what publishing needs, while no other thread can fork.
+
+    A child that is forked in the middle of another thread's import waits for ever when it imports the same.
+    """
+    with _importing:
+        import pyarrow as pa
+
+        import metrics_lake.commits.parquet  # noqa: F401 -- with all that it needs
+
+        pa.array([0.0])  # looks for pandas, and imports it where it is installed
 
 
 def _finish_all(*, is_last: bool) -> None:
@@ -51,6 +65,11 @@ def _register() -> None:
     if register is not None:
         register(_when_main_thread_ends)
     if hasattr(os, "register_at_fork"):
+        os.register_at_fork(
+            before=_importing.acquire,
+            after_in_parent=_importing.release,
+            after_in_child=_importing.release,
+        )
         os.register_at_fork(after_in_child=_begin_in_child)
 
 

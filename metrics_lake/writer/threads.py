@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from metrics_lake.errors import JournalError, MetricsLakeError
+from metrics_lake.writer.exit import import_for_publishing
 from metrics_lake.writer.outbox import LakeReplacedError, Outbox
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ class Publisher:
         """Publish what is sealed; on failure set the time of the next try."""
         try:
             if self._outbox.has_work:
+                import_for_publishing()
                 self._outbox.publish_all(self._bind())
         except LakeReplacedError as error:
             with self._changed:
