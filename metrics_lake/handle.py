@@ -167,6 +167,8 @@ class Resource:
         until: Any = None,
         tags: Mapping[str, Any] | None = None,
         repeats: Literal["all", "last"] = "all",
+        downsample: int | None = None,
+        smooth: float | None = None,
         full: bool = False,
         at: Any = None,
     ) -> Result:
@@ -179,6 +181,8 @@ class Resource:
             until=until,
             tags=self._read_tags(tags),
             repeats=repeats,
+            downsample=downsample,
+            smooth=smooth,
             full=full,
             at=at,
         )

@@ -28,6 +28,7 @@ __all__ = [
     "glob",
     "nearest",
     "register_resource",
+    "resource_ids",
     "resource_key",
     "tags_from_key",
     "tags_key",
@@ -65,6 +66,27 @@ def resource_key(obj: Any) -> str:
     if type(obj) is str:
         return check_id(obj, "resource")
     return check_id(_identity(obj), "resource")
+
+
+def resource_ids(asked: Any) -> Any:
+    """Return what names several resources as ids and patterns.
+
+    Args:
+        asked: A resource, a ``glob``, or an iterable of these; None is all. A bare tuple is a list of
+            resources here: put one that is a tuple of parts into a list.
+
+    Raises:
+        InvalidInputError: An object has no identity; ``resource_key`` says which have.
+
+    >>> resource_ids([("digits", "a/b"), glob("digits/*")])
+    ['digits/a~1b', glob('digits/*')]
+    """
+    if asked is None or isinstance(asked, str | Glob):
+        return asked
+    is_one = not isinstance(asked, tuple | list | set | frozenset) and _identity(asked) is not asked
+    if is_one or not isinstance(asked, Iterable) or isinstance(asked, bytes | Mapping):
+        return resource_key(asked)
+    return [each if isinstance(each, Glob) else resource_key(each) for each in asked]
 
 
 def register_resource(cls: type, key_of: Callable[[Any], str]) -> None:

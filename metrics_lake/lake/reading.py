@@ -8,7 +8,7 @@ from metrics_lake.lake.access import LakeAccess
 from metrics_lake.points import (
     checked_step,
 )
-from metrics_lake.resources import check_id, resource_key
+from metrics_lake.resources import check_id, resource_ids, resource_key
 from metrics_lake.values import decode
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class ReadVerbs(LakeAccess):
         >>> lake.resources().values("resource")
         ['digits/run-1']
         """
-        return self._reading().resources(pattern)
+        return self._reading().resources(resource_ids(pattern))
 
     def history(
         self,
@@ -118,6 +118,8 @@ class ReadVerbs(LakeAccess):
         until: Any = None,
         tags: Mapping[str, Any] | None = None,
         repeats: Literal["all", "last"] = "all",
+        downsample: int | None = None,
+        smooth: float | None = None,
         full: bool = False,
         at: Any = None,
     ) -> Result:
@@ -131,25 +133,46 @@ class ReadVerbs(LakeAccess):
             until: Only points with an earlier timestamp.
             tags: Only series that have these tags among theirs; None: all series.
             repeats: ``"last"``: only the newest point of each step of a series, as after a resumed run.
+            downsample: How many points a series may have at most (4 or more): what a line is drawn
+                through. A longer one keeps, of each of ``downsample // 4`` equal intervals of its steps
+                (of its time where it has no steps), the first, last, least and greatest point (M4), each
+                exactly as it was logged. None: every point.
+            smooth: How much the past weighs in an exponential moving average along each series, from 0
+                (not at all) to below 1, corrected for its start; done before thinning. NaN, infinities
+                and what is no number stay as they are and are passed by.
             full: With the columns ``kind text tags_key writer seq origin`` too.
             at: As in ``get_metric``.
 
         Returns:
-            A Result with the columns ``resource metric tags step timestamp value``.
+            A Result with the columns ``resource metric tags step timestamp value``. What was done to the
+            points is in its ``notes``: ``smooth``, ``downsample``, and with the latter ``total_points``,
+            how many points there were before they were thinned out.
+
+        Raises:
+            InvalidInputError: An argument is of the wrong type or out of range.
+            LakeNotFoundError: There is no lake under the url.
+            SnapshotExpired: What ``at`` names is gone.
+            StorageError: The store failed.
 
         >>> lake = MetricsLake(tmp / "lake")
         >>> lake.log_series("digits/run-1", "loss", [0.9, 0.5, 0.3])
         >>> lake.history("digits/run-1", "loss").values("value")
         [0.9, 0.5, 0.3]
+        >>> lake.log_series("digits/run-1", "long", [float(at % 10) for at in range(1000)])
+        >>> thin = lake.history("digits/run-1", "long", downsample=40)
+        >>> len(thin) <= 40, thin.notes
+        (True, {'downsample': 40, 'total_points': 1000})
         """
         return self._reading().history(
-            resources,
+            resource_ids(resources),
             metrics,
             steps=steps,
             since=since,
             until=until,
             tags=tags,
             repeats=repeats,
+            downsample=downsample,
+            smooth=smooth,
             full=full,
             at=at,
         )
