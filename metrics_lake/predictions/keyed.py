@@ -2,31 +2,42 @@
 
 A row has the canonical text of its key, JSON such as ``{"customer_id":7}``: two keys are equal where their
 texts are. The options and column types of a call stand beside its rows as JSON (the *spec*), so that the
-state can be built again, days later and in another process, as the first call built it.
+state can be built again, days later and in another process, as the first call built it. What becomes of the
+labels is in ``late_labels.py``.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, fields
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute
 
-from metrics_lake.errors import InvalidInputError
-from metrics_lake.predictions._text import near, quoted
-from metrics_lake.predictions.inputs import Source, adapt
+from metrics_lake.errors import InvalidInputError, TaskAmbiguousError
 from metrics_lake.predictions.roles import Roles, infer_task, label_kind, resolve
+from metrics_lake.predictions.slots import (
+    collected,
+    frame_of,
+    key_kind,
+    key_names,
+    key_texts,
+    slots,
+    unslotted,
+)
+from metrics_lake.predictions.state import prediction_state
 from metrics_lake.predictions.tasks import TASKS, Task, as_task
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["keyed_rows", "label_rows", "labels_of", "predictions_of", "state_options"]
+    from metrics_lake.predictions.late_labels import Labels
 
-_EXACT_INT: Final = 2**53
-_KEY_KINDS: Final = "integers, text, booleans, dates and times"
+__all__ = ["keyed_rows", "keyed_state", "predictions_of", "state_options", "stored_columns"]
+
+pc: Any = pyarrow.compute  # pyarrow-stubs knows no map_lookup
 
 
 def keyed_rows(
@@ -48,11 +59,11 @@ def keyed_rows(
         InvalidInputError: An argument is wrong, a key is NULL, of a type that cannot be a key, or doubled.
     """
     chosen = as_task(task)
-    keys = _key_names(key)
+    keys = key_names(key)
     roles = resolve(data, key=keys, task=chosen, **options)
     found = infer_task(roles, chosen)
-    frame = _collected(roles.source, list(dict.fromkeys([*keys, *roles.columns])))
-    texts = _key_texts(frame, keys, "predictions")
+    frame = collected(roles.source, list(dict.fromkeys([*keys, *roles.columns])))
+    texts = key_texts(frame, keys, "predictions")
     doubled = texts.filter(texts.is_duplicated())
     if len(doubled):
         raise InvalidInputError(
@@ -64,18 +75,18 @@ def keyed_rows(
     rows = pl.DataFrame(
         [
             texts.alias("key"),
-            *_slots(frame, roles.prediction, "prediction"),
+            *slots(frame, roles.prediction, "prediction"),
             _scores(frame, roles.scores),
             _doubles(frame, roles.weight, "weight"),
             _times(frame, roles.time),
         ]
     )
     spec = {
-        "key": {name: _key_kind(frame.schema[name], name) for name in keys},
+        "key": {name: key_kind(frame.schema[name], name) for name in keys},
         "prediction": roles.prediction,
         "prediction_kind": kind,
         "scores": list(roles.scores),
-        "score_labels": list(roles.score_labels),
+        "score_labels": _plain(list(roles.score_labels)),
         "weight": roles.weight,
         "time": roles.time,
         "every": roles.every,
@@ -86,113 +97,135 @@ def keyed_rows(
     return table.append_column("segment", _segments(frame, roles)), spec
 
 
-def label_rows(
-    labels: Any, *, key: str | Sequence[str], truth: str | None, key_kinds: Mapping[str, str]
-) -> tuple[pa.Table, dict[str, Any]]:
-    """Return labels as rows, and the spec of the call.
+def stored_columns(spec: Mapping[str, Any]) -> list[str]:
+    """Return which of the columns that ``keyed_rows`` made hold anything, for a call with this spec."""
+    columns = ["key"]
+    if spec["prediction"] is not None:
+        columns.append("prediction_text" if spec["prediction_kind"] == "str" else "prediction_number")
+    columns += ["scores"] if spec["scores"] else []
+    columns += [role for role in ("weight", "time") if spec[role] is not None]
+    return columns + (["segment"] if spec["by"] else [])
+
+
+def keyed_state(
+    rows: pa.Table,
+    spec: Mapping[str, Any],
+    labels: Labels | None,
+    *,
+    part: str,
+    resource: str,
+    task: str | None = None,
+) -> tuple[pa.Table, int]:
+    """Return the state of stored predictions with the labels of their keys, and how many have one.
+
+    It equals the state of one pass over predictions and truth side by side. Predictions none of which has a
+    label have no truth.
 
     Args:
-        labels: A table with the key columns and the truth.
-        key: The key's columns, in the order in which the predictions named theirs.
-        truth: The column of the truth; None: the only one that is left over, else the one called ``truth``.
-        key_kinds: The key of the predictions: its columns and their types.
-
-    Returns:
-        A table with the columns ``key``, ``truth_text``, ``truth_number``.
+        rows: The columns ``stored_columns`` of predictions as ``keyed_rows`` made them.
+        spec: The call's.
+        labels: The newest label of each key; None for none.
+        part: The part of the job.
+        resource: The prediction job.
+        task: What the job's other parts turned out to be, for rows that leave it open.
 
     Raises:
-        InvalidInputError: A column is missing, a key is NULL, or the key's types differ from the
-            predictions'.
+        InvalidInputError: The labels do not go with the predictions.
+        TaskAmbiguousError: Whole numbers with whole numbers for labels: classes or quantities.
     """
-    keys = _key_names(key)
-    source = adapt(labels, argument="labels")
-    known = source.schema.names()
-    for name in (*keys, *(() if truth is None else (truth,))):
-        if name not in known:
-            argument = "truth" if name == truth else "key"
-            raise InvalidInputError(
-                f"{argument}={name!r} is not a column of the labels.{near(name, known)}",
-                hint=f"The columns are {quoted(known)}.",
-                argument=argument,
-            )
-    if len(keys) != len(key_kinds):
-        raise InvalidInputError(
-            f"key has {len(keys)} columns, the predictions' key {len(key_kinds)}: {quoted(key_kinds)}.",
-            hint="Pass the same columns in the same order.",
-            argument="key",
-        )
-    chosen = truth or _only_truth(known, keys)
-    frame = _collected(source, [*keys, chosen])
-    for name, (other, kind) in zip(keys, key_kinds.items(), strict=True):
-        mine = _key_kind(frame.schema[name], name)
-        if mine != kind:
-            raise InvalidInputError(
-                f"key={name!r} holds {mine} in the labels and {other!r} holds {kind} in the predictions: "
-                "they can never be equal.",
-                hint="Cast one side: 7 is not '7'.",
-                argument="key",
-                types=(kind, mine),
-            )
-    renamed = frame.rename(dict(zip(keys, key_kinds, strict=True))) if keys != list(key_kinds) else frame
-    texts = _key_texts(renamed, list(key_kinds), "labels")
-    rows = pl.DataFrame([texts.alias("key"), *_slots(frame, chosen, "truth")])
-    return rows.to_arrow(), {"truth": chosen, "truth_kind": label_kind(frame.schema[chosen])}
+    names = _names(spec)
+    frame = predictions_of(rows, spec)
+    options: dict[str, Any] = {**state_options(spec), "part": part, "resource": resource}
+    truth = None if labels is None else labels.column(set(frame.columns))
+    found = 0
+    if labels is not None and truth is not None:
+        known = labels.truths(truth).lazy().rename({"key": names["key"]})
+        found = int(frame.lazy().select(names["key"]).join(known, on=names["key"], how="semi")
+                    .select(pl.len()).collect(engine="streaming").item())  # fmt: skip
+    if not found or labels is None or truth is None:
+        return prediction_state(frame.drop(names["key"]), **options), 0
+    joined = frame.lazy().join(known, on=names["key"], how="left").drop(names["key"])
+    try:
+        return prediction_state(joined, truth=truth, **options), found
+    except TaskAmbiguousError as error:
+        if task not in TASKS:
+            raise TaskAmbiguousError(
+                error.message,
+                hint="Log the predictions again with task='regression', 'binary' or 'multiclass'.",
+                choices=error.choices,
+            ) from error
+    return prediction_state(joined, truth=truth, **{**options, "task": task}), found
 
 
 def predictions_of(rows: pa.Table, spec: Mapping[str, Any]) -> pl.DataFrame:
     """Return stored predictions under the names and in the types that the call gave them."""
-    frame = _frame(rows.drop_columns(["segment"]))
-    columns = [pl.col("key").alias("$key")]
+    names = _names(spec)
+    frame = frame_of(rows.drop_columns([name for name in ("segment",) if name in rows.column_names]))
+    columns = {names["key"]: pl.col("key")}
     if spec["prediction"] is not None:
-        columns.append(_unslotted("prediction", spec["prediction_kind"]).alias(spec["prediction"]))
-    columns += [pl.col("scores").list.get(i).alias(name) for i, name in enumerate(spec["scores"])]
+        columns[names["prediction"]] = unslotted("prediction", spec["prediction_kind"])
+    for i, name in enumerate(_score_names(spec)):
+        columns.setdefault(name, pl.col("scores").list.get(i))
     for role in ("weight", "time"):
         if spec[role] is not None:
-            columns.append(pl.col(role).alias(spec[role]))
-    selected = frame.select(columns)
-    names = list(dict.fromkeys(name for group in spec["by"] for name in group))
-    if not names:
-        return selected
-    segments: list[list[tuple[str, str | None]] | None] = rows.column("segment").to_pylist()
-    values = [dict(segment or ()) for segment in segments]
-    return selected.with_columns(
-        pl.Series(name, [value.get(name) for value in values], pl.String) for name in names
-    )
-
-
-def labels_of(rows: pa.Table, kind: str) -> pl.DataFrame:
-    """Return stored labels: ``$key``, ``$truth`` in its own type, and what orders them.
-
-    Of equal labels of one key only the newest is there.
-    """
-    frame = _frame(rows).select(
-        pl.col("key").alias("$key"),
-        _unslotted("truth", kind).alias("$truth"),
-        pl.col("timestamp"),
-        pl.col("writer"),
-        pl.col("seq"),
-    )
-    return frame.sort("timestamp", "writer", "seq").unique(
-        ["$key", "$truth"], keep="last", maintain_order=True
-    )
+            columns.setdefault(names[role], pl.col(role))
+    selected = frame.select(column.alias(name) for name, column in columns.items())
+    segments = [
+        _text_column(name, pc.map_lookup(rows.column("segment"), name, "first"))
+        for name in _segment_names(spec)
+    ]
+    return selected.with_columns(segments)
 
 
 def state_options(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of ``prediction_state`` that a call's spec stands for."""
-    scores, labels = spec["scores"], spec["score_labels"]
+    names, scores, labels = _names(spec), _score_names(spec), spec["score_labels"]
     score: Any = None
     if scores:
         score = dict(zip(labels, scores, strict=True)) if labels else scores[0]
     task = spec["task"]
     return {
-        "prediction": spec["prediction"],
+        "prediction": None if spec["prediction"] is None else names["prediction"],
         "score": score,
-        "weight": spec["weight"],
-        "time": spec["time"],
+        "weight": None if spec["weight"] is None else names["weight"],
+        "time": None if spec["time"] is None else names["time"],
         "every": spec["every"],
         "by": spec["by"] or None,
         "task": None if task is None else _task(task),
+        "exact": spec.get("exact", False),
     }
+
+
+def _segment_names(spec: Mapping[str, Any]) -> list[str]:
+    return list(dict.fromkeys(name for group in spec["by"] for name in group))
+
+
+def _names(spec: Mapping[str, Any]) -> dict[str, str]:
+    """Return the name of each role's column; a segment column has its name for itself, as text."""
+    taken = set(_segment_names(spec))
+    names: dict[str, str] = {}
+    for role in ("prediction", "weight", "time", "key"):
+        name = "key" if role == "key" else spec[role]
+        if name is not None:
+            names[role] = _unlike(name, taken | set(names.values()))
+    return names
+
+
+def _score_names(spec: Mapping[str, Any]) -> list[str]:
+    taken = set(_segment_names(spec)) | set(_names(spec).values())
+    return [_unlike(name, taken) for name in spec["scores"]]
+
+
+def _unlike(name: str, taken: set[str]) -> str:
+    while name in taken:
+        name += "_"
+    return name
+
+
+def _text_column(name: str, column: Any) -> pl.Series:
+    series = pl.from_arrow(column)
+    assert isinstance(series, pl.Series)  # noqa: S101 -- from_arrow of a column: for the type checker
+    return series.cast(pl.String).alias(name)
 
 
 def _task(stored: Mapping[str, Any]) -> Task:
@@ -201,114 +234,19 @@ def _task(stored: Mapping[str, Any]) -> Task:
     return kind(**{name: value for name, value in stored.items() if name in known})
 
 
-def _plain(options: dict[str, Any]) -> dict[str, Any]:
+def _plain(options: Any) -> Any:
     """Return a task's options as JSON can hold them."""
-    return json.loads(json.dumps(options, default=lambda value: value.item()))  # type: ignore[no-any-return]
+    return json.loads(json.dumps(options, default=_item))
 
 
-def _key_names(key: str | Sequence[str]) -> list[str]:
-    keys = [key] if isinstance(key, str) else list(key)
-    if not keys:
-        raise InvalidInputError("key is empty.", hint="Pass key='…'.", argument="key")
-    return keys
-
-
-def _only_truth(known: Sequence[str], keys: Sequence[str]) -> str:
-    free = [name for name in known if name not in keys]
-    if len(free) == 1:
-        return free[0]
-    if "truth" in free:
-        return "truth"
+def _item(value: Any) -> Any:
+    if hasattr(value, "item"):
+        return value.item()
     raise InvalidInputError(
-        f"It is not clear which column of the labels holds the truth: {quoted(free)}.",
-        hint="Pass truth='…'.",
-        argument="truth",
+        f"task holds {value!r}, which late labels cannot be compared with.",
+        hint="Pass strings, integers, floats or booleans as labels.",
+        argument="task",
     )
-
-
-def _collected(source: Source, columns: list[str]) -> pl.DataFrame:
-    if source.frame is not None:
-        return source.frame.select(columns).collect(engine="streaming")
-    assert source.batches is not None  # noqa: S101 -- a source has one or the other
-    return pl.concat(source.batches(columns))
-
-
-def _frame(rows: pa.Table) -> pl.DataFrame:
-    frame = pl.from_arrow(rows)
-    assert isinstance(frame, pl.DataFrame)  # noqa: S101 -- from_arrow of a table: for the type checker
-    return frame
-
-
-def _key_kind(dtype: pl.DataType, name: str) -> str:
-    if isinstance(dtype, pl.Categorical | pl.Enum) or dtype == pl.String:
-        return "str"
-    if dtype.is_integer():
-        return "int"
-    if dtype == pl.Boolean:
-        return "bool"
-    if dtype == pl.Date:
-        return "date"
-    if isinstance(dtype, pl.Datetime):
-        return "datetime" if dtype.time_zone is None else "datetime with a time zone"
-    raise InvalidInputError(
-        f"key={name!r} holds {dtype}, which cannot name a row.",
-        hint=f"Keys are {_KEY_KINDS}.",
-        argument="key",
-    )
-
-
-def _key_texts(frame: pl.DataFrame, keys: Sequence[str], argument: str) -> pl.Series:
-    columns = []
-    for name in keys:
-        column = pl.col(name)
-        kind = _key_kind(frame.schema[name], name)
-        if frame[name].null_count():
-            raise InvalidInputError(
-                f"{argument}: {frame[name].null_count():,} rows have no {name!r}.",
-                hint="Drop them: a key names one prediction.",
-                argument="key",
-            )
-        if kind == "str":
-            column = column.cast(pl.String)
-        elif kind == "datetime with a time zone":
-            column = column.dt.convert_time_zone("UTC").cast(pl.Datetime("us", "UTC")).cast(pl.String)
-        elif kind == "datetime":
-            column = column.cast(pl.Datetime("us")).cast(pl.String)
-        elif kind == "date":
-            column = column.cast(pl.String)
-        columns.append(column.alias(name))
-    return frame.select(pl.struct(columns).struct.json_encode().alias("key"))["key"]
-
-
-def _slots(frame: pl.DataFrame, name: str | None, what: str) -> list[pl.Series]:
-    """Return labels or numbers as the two columns ``{what}_text`` and ``{what}_number``."""
-    rows = frame.height
-    text = pl.Series(f"{what}_text", [None] * rows if rows else [], pl.String)
-    number = pl.Series(f"{what}_number", [None] * rows if rows else [], pl.Float64)
-    if name is None:
-        return [text, number]
-    column = frame[name]
-    kind = label_kind(column.dtype)
-    if kind == "str":
-        return [column.cast(pl.String).alias(f"{what}_text"), number]
-    if kind == "int" and rows and column.len() - column.null_count():
-        low, high = column.min(), column.max()
-        if not (isinstance(low, int) and isinstance(high, int) and -_EXACT_INT <= low <= high <= _EXACT_INT):
-            raise InvalidInputError(
-                f"{name!r} holds integers beyond 2**53.", hint="Cast them to strings.", argument=what
-            )
-    return [text, column.cast(pl.Float64).alias(f"{what}_number")]
-
-
-def _unslotted(what: str, kind: str) -> pl.Expr:
-    number = pl.col(f"{what}_number")
-    if kind == "str":
-        return pl.col(f"{what}_text")
-    if kind == "int":
-        return number.cast(pl.Int64)
-    if kind == "bool":
-        return number.cast(pl.Boolean)
-    return number
 
 
 def _scores(frame: pl.DataFrame, names: Sequence[str]) -> pl.Series:

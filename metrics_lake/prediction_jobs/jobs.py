@@ -1,0 +1,442 @@
+"""The three verbs of prediction jobs: log predictions, log labels, aggregate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute
+
+from metrics_lake.errors import InvalidInputError, NotFoundError
+from metrics_lake.points import checked_timestamp
+from metrics_lake.prediction_jobs.answers import Answer, Coverage, Wanted, answer, checked_tags, point_rows
+from metrics_lake.prediction_jobs.reference import is_job, is_path, reference_state
+from metrics_lake.prediction_jobs.stored import Stored, View, marked, windows_of
+from metrics_lake.predictions import PredictionMetrics, finalize, prediction_state
+from metrics_lake.predictions.keyed import keyed_rows, keyed_state, stored_columns
+from metrics_lake.predictions.late_labels import Hits, Labels, label_rows
+from metrics_lake.predictions.roles import every_text
+from metrics_lake.resources import Glob, nearest, resource_key
+from metrics_lake.result import Result
+from metrics_lake.schema import GROUND_TRUTH, METRICS, PREDICTION_STATES, PREDICTIONS
+
+if TYPE_CHECKING:
+    from metrics_lake.reader import Reader
+    from metrics_lake.writer import Durability, Writer
+
+__all__ = ["PredictionJobs"]
+
+pc: Any = pyarrow.compute  # pyarrow-stubs knows no Python scalars as arguments
+
+Publish = Callable[[str, pa.Table], object]
+
+_STAMP = pa.timestamp("us", tz="UTC")
+
+
+class PredictionJobs:
+    """The prediction jobs of one lake.
+
+    Args:
+        writer: Gives the time, and makes the lake.
+        reading: Gives the lake's reader.
+        publish: Publishes rows of a table, without ``writer`` and ``seq``, whole or not at all, under a
+            writer id of their own.
+        log_rows: Journals rows of a table, or publishes them where they are many.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        reading: Callable[[], Reader],
+        publish: Publish,
+        log_rows: Callable[[str, pa.Table, Durability | None], None],
+    ) -> None:
+        self._writer = writer
+        self._stored = Stored(reading)
+        self._publish = publish
+        self._log_rows = log_rows
+
+    # -- predictions ---------------------------------------------------------------------------------------
+
+    def log(
+        self,
+        job: str,
+        data: Any,
+        *,
+        key: str | Sequence[str] | None,
+        part: str | None,
+        metrics: str | Sequence[str],
+        reference: Any,
+        exact: bool,
+        truth: Any,
+        task: Any,
+        step: int | None,
+        timestamp: int | None,
+        tags: Mapping[str, Any] | None,
+        **options: Any,
+    ) -> PredictionMetrics:
+        """Compute the metrics of a part of a job, and log those of the job so far."""
+        own = checked_tags(tags)
+        if key is not None and truth is not None:
+            raise InvalidInputError(
+                "key= is for labels that come later, and truth= is given.",
+                hint="Leave out one of them; corrections of a known truth need no key.",
+                argument="key",
+            )
+        self._writer.connect()
+        view = self._stored.view(job)
+        name = view.part_id(job, part)
+        rows: pa.Table | None = None
+        labels: Labels | None = None
+        spec: dict[str, Any] = {}
+        fits: dict[str, int] = {}
+        if key is None:
+            every = None if options.get("every") is None else every_text(options["every"])
+            state = prediction_state(
+                data, truth=truth, task=task, exact=exact, part=name, resource=job, **options
+            )
+        else:
+            rows, spec = keyed_rows(data, key=key, task=task, **options)
+            every = spec["every"]
+            chosen = metrics if isinstance(metrics, str) else list(metrics)
+            spec |= {"exact": exact, "metrics": chosen, "tags": own, "step": step}
+            _check_same_key(job, view, name, spec["key"])
+            labels = self._stored.labels(job, view)
+            fits = self._other_fits(job, view, name, rows, labels)
+            state, fits[name] = keyed_state(
+                rows.select(stored_columns(spec)), spec, labels, part=name, resource=job, task=self._task(job)
+            )
+        changed = {name: marked(state, is_keyed=rows is not None and rows.num_rows > 0, every=every)}
+        against = None if reference is None else self._reference(reference, changed[name], task, options)
+        wanted = Wanted(metrics, own, step, timestamp, against)
+        # What a killed call left undone is done in the same breath.
+        waiting = [each for each in view.stale if each != name]
+        if waiting and labels is None:
+            labels = self._stored.labels(job, view)
+            fits = self._fits(job, view, labels)
+        for each in waiting:
+            changed[each] = self._rebuilt(job, view, each, labels)
+        found = self._answer(job, view, changed, wanted, _coverage(labels, fits))
+        stamp = self._after(view)
+        if rows is not None and rows.num_rows:
+            self._publish(PREDICTIONS, _framed(rows, job, stamp, part_id=name, spec=json.dumps(spec)))
+            before = view
+            view, now = self._news(job)
+            if view.labels != before.labels or view.calls[name].timestamp != stamp:
+                labels = self._stored.labels(job, view)
+                changed[name] = self._rebuilt(job, view, name, labels)
+                fits = self._fits(job, view, labels)
+                found = self._answer(job, view, changed, wanted, _coverage(labels, fits))
+            stamp = now
+        is_shared = part is not None or key is not None
+        return self._conclude(job, view, changed, found, wanted, stamp, is_shared=is_shared)
+
+    # -- labels --------------------------------------------------------------------------------------------
+
+    def log_truth(
+        self, job: str, labels: Any, *, key: str | Sequence[str], truth: str | None, part: str | None
+    ) -> PredictionMetrics:
+        """Keep labels of a job's predictions and log its metrics over all labels so far."""
+        view = self._stored.view(job)
+        if not view.calls:
+            raise self._no_keyed(job, view)
+        if part is not None and part not in view.calls:
+            raise NotFoundError(
+                f"the job {job!r} has no part {part!r} with keys.",
+                hint=f"Those it has are {', '.join(map(repr, sorted(view.calls)[:5]))}.",
+                resource=job,
+            )
+        spec = max(view.calls.values(), key=lambda call: (call.timestamp, call.writer)).spec
+        rows, told = label_rows(labels, key=key, truth=truth, key_kinds=spec["key"])
+        wanted = Wanted(spec["metrics"], spec["tags"], spec["step"])
+        known, fresh = self._stored.labels(job, view).with_new(rows, told)
+        sets = {"all": known.newest.to_arrow(), "given": rows, "fresh": fresh}
+        hits = self._stored.hits(job, view.calls.values(), sets)
+        _check_some_fit(job, rows, hits, part, self._example(job, view, part))
+        parts = {*view.stale, *(name for name, hit in hits.items() if hit.counts["fresh"])}
+        changed = {name: self._rebuilt(job, view, name, known) for name in sorted(parts)}
+        fits = {name: hit.counts["all"] for name, hit in hits.items()}
+        found = self._answer(job, view, changed, wanted, _coverage(known, fits))
+        stamp = self._after(view)
+        if fresh.num_rows:
+            self._publish(GROUND_TRUTH, _framed(fresh, job, stamp, spec=json.dumps(told)))
+            before = view
+            view, now = self._news(job)
+            if len(view.labels) != len(before.labels) + 1 or view.calls != before.calls:
+                # Somebody else's labels or predictions came in between: all parts that wait for any.
+                known = self._stored.labels(job, view)
+                changed = {name: self._rebuilt(job, view, name, known) for name in view.calls}
+                fits = self._fits(job, view, known)
+                found = self._answer(job, view, changed, wanted, _coverage(known, fits))
+            stamp = now
+        return self._conclude(job, view, changed, found, wanted, stamp, is_shared=True)
+
+    # -- numbers -------------------------------------------------------------------------------------------
+
+    def aggregate(
+        self,
+        jobs: Any,
+        *,
+        metrics: str | Sequence[str],
+        by: Any,
+        every: Any,
+        since: Any,
+        until: Any,
+        reference: Any,
+        confidence: float,
+    ) -> Result:
+        """Return numbers from the stored states of jobs, re-aggregated."""
+        names = self._job_ids(jobs)
+        state, _ = windows_of(
+            _within(
+                self._stored.states(names),
+                None if since is None else checked_timestamp(since),
+                None if until is None else checked_timestamp(until),
+            )
+        )
+        against = None
+        if reference is not None:
+            against = self._reference(reference, state, None, {"by": by})
+        if every is not None and len(names) > 1:
+            # Windows of many jobs are one series: the jobs' parts stay apart by their own names.
+            parts = pc.binary_join_element_wise(state.column("resource"), state.column("part_id"), "\0")
+            together = pa.repeat(pa.scalar(_asked(jobs)), state.num_rows)
+            for column, values in (("part_id", parts), ("resource", together)):
+                place = state.schema.get_field_index(column)
+                state = state.set_column(place, state.schema.field(place), values)
+        numbers = finalize(state, metrics, by=by, every=every, confidence=confidence, reference=against)
+        return Result(lambda: numbers)
+
+    # -- steps ---------------------------------------------------------------------------------------------
+
+    def _after(self, view: View) -> int:
+        """Return a time later than all that a view knows of, whatever other machines' clocks say."""
+        return max(self._writer.clock(), view.newest + 1)
+
+    def _news(self, job: str) -> tuple[View, int]:
+        """Return which calls count now, and the time for states that are made of them."""
+        # The time from before the look: of two calls the one that looked later has the later state.
+        clock = self._writer.clock()
+        view = self._stored.view(job)
+        return view, max(clock, view.newest + 1)
+
+    def _rebuilt(self, job: str, view: View, part: str, labels: Labels | None) -> pa.Table:
+        """Return the state of a part's stored predictions with the labels."""
+        call = view.calls[part]
+        rows = self._stored.keyed(job, call)
+        state, _ = keyed_state(rows, call.spec, labels, part=part, resource=job, task=self._task(job))
+        return marked(state, is_keyed=True, every=call.spec["every"])
+
+    def _fits(self, job: str, view: View, labels: Labels) -> dict[str, int]:
+        """Return how many labels the predictions of each part have."""
+        if not labels.newest.height:
+            return {}
+        hits = self._stored.hits(job, view.calls.values(), {"all": labels.newest.to_arrow()})
+        return {name: hit.counts["all"] for name, hit in hits.items()}
+
+    def _other_fits(self, job: str, view: View, part: str, rows: pa.Table, labels: Labels) -> dict[str, int]:
+        """Return how many labels the other parts have, having checked that no key is theirs as well."""
+        others = [call for name, call in view.calls.items() if name != part]
+        sets = {"new": rows, "all": labels.newest.to_arrow()}
+        hits = self._stored.hits(job, others, sets) if others else {}
+        for name, hit in hits.items():
+            if hit.counts["new"]:
+                raise InvalidInputError(
+                    f"predictions: {hit.counts['new']:,} keys are in the part {name!r} of {job!r} too, for "
+                    f"example {hit.examples['new']}.",
+                    hint="A key names one prediction of the job: add columns to key= until it does.",
+                    argument="key",
+                )
+        return {name: hit.counts["all"] for name, hit in hits.items()}
+
+    def _answer(
+        self,
+        job: str,
+        view: View,
+        changed: Mapping[str, pa.Table],
+        wanted: Wanted,
+        coverage: Coverage | None,
+    ) -> Answer:
+        """Return the job's numbers with some parts as they are about to be stored."""
+        states = list(changed.values())
+        if set(view.states) - set(changed):
+            stored = self._stored.states([job])
+            ours = pc.is_in(stored.column("part_id"), value_set=pa.array(list(changed), pa.string()))
+            states.append(stored.filter(pc.invert(ours)))
+        return answer(job, states, wanted, coverage)
+
+    def _conclude(
+        self,
+        job: str,
+        view: View,
+        changed: Mapping[str, pa.Table],
+        found: Answer,
+        wanted: Wanted,
+        stamp: int,
+        *,
+        is_shared: bool,
+    ) -> PredictionMetrics:
+        """Store the states, then log the points.
+
+        Args:
+            job: The job.
+            view: What the answer was made from.
+            changed: The states to store, by part.
+            found: The numbers.
+            wanted: How the points look.
+            stamp: The time of the states.
+            is_shared: Other processes may work on the same job: publish the states, and look whether they
+                did, before the job's numbers are announced.
+        """
+        if changed:
+            states = _as_rows(changed, job, stamp)
+            # One batch for all parts: they become visible together.
+            self._log_rows(PREDICTION_STATES, states, "published" if is_shared else None)
+        if is_shared:
+            later = self._stored.view(job)
+            expected = {**view.states, **dict.fromkeys(changed, stamp)}
+            if later.states != expected:
+                coverage = None
+                if later.labels:
+                    labels = self._stored.labels(job, later)
+                    coverage = _coverage(labels, self._fits(job, later, labels))
+                found = self._answer(job, later, {}, wanted, coverage)
+        clock = max(self._writer.clock(), stamp)
+        self._log_rows(METRICS, point_rows(job, found, wanted, clock), None)
+        return found.metrics
+
+    def _reference(self, reference: Any, state: pa.Table, task: Any, options: Mapping[str, Any]) -> pa.Table:
+        """Return the state to compare with: of another job, or of data."""
+        if is_job(reference):
+            job = resource_key(reference)
+            states, _ = windows_of(self._stored.states([job]))
+            if states.num_rows:
+                return states
+            if not is_path(reference):
+                raise self._no_job(job)
+        return reference_state(reference, state, task, options)
+
+    def _task(self, job: str) -> str | None:
+        """Return what the parts of a job that have labels turned out to be, or None."""
+        tasks = set(self._stored.tasks(job)) - {"unknown"}
+        return tasks.pop() if len(tasks) == 1 else None
+
+    def _example(self, job: str, view: View, part: str | None) -> str:
+        """Return a key of the predictions, for a message."""
+        call = view.calls[part] if part is not None else next(iter(view.calls.values()))
+        return self._stored.one_key(job, call)
+
+    # -- names ---------------------------------------------------------------------------------------------
+
+    def _job_ids(self, jobs: Any) -> list[str]:
+        asked = _listed(jobs)
+        names: dict[str, None] = {}
+        known = self._stored.resources()
+        for each in asked:
+            if isinstance(each, Glob):
+                names.update(dict.fromkeys(name for name in known if each.matches(name)))
+                continue
+            name = resource_key(each)
+            if name not in known:
+                raise self._no_job(name)
+            names[name] = None
+        if not names:
+            raise NotFoundError(f"no prediction job fits {jobs!r}.", hint="resources() lists what is there.")
+        return sorted(names)
+
+    def _no_job(self, job: str) -> NotFoundError:
+        near = nearest(job, self._stored.resources())
+        hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else "resources() lists what is there."
+        return NotFoundError(f"there is no prediction job {job!r}.", hint=hint, resource=job, near=near)
+
+    def _no_keyed(self, job: str, view: View) -> NotFoundError:
+        if not view.states:
+            return self._no_job(job)
+        return NotFoundError(
+            f"{job!r} has no predictions with keys, so labels cannot find them.",
+            hint="Log them again with key='…'.",
+            resource=job,
+        )
+
+
+def _check_same_key(job: str, view: View, part: str, kinds: Mapping[str, str]) -> None:
+    for name, call in view.calls.items():
+        theirs = call.spec["key"]
+        if name == part or "null" in (*kinds.values(), *theirs.values()):
+            continue
+        if list(theirs.items()) != list(kinds.items()):
+            told = [
+                ", ".join(f"{column!r} ({kind})" for column, kind in each.items()) for each in (kinds, theirs)
+            ]
+            raise InvalidInputError(
+                f"key has the columns {told[0]}, and the part {name!r} of {job!r} has {told[1]}.",
+                hint="All parts of a job have the same key: labels are looked up in all of them.",
+                argument="key",
+            )
+
+
+def _check_some_fit(
+    job: str, rows: pa.Table, hits: Mapping[str, Hits], part: str | None, example: str
+) -> None:
+    chosen = hits.values() if part is None else [hits[part]] if part in hits else []
+    if rows.num_rows and not any(hit.counts["given"] for hit in chosen):
+        where = repr(job) if part is None else f"the part {part!r} of {job!r}"
+        raise InvalidInputError(
+            f"none of the {rows.num_rows:,} labels has the key of a prediction of {where}; nothing was kept.",
+            hint=f"Compare {rows.column('key')[0].as_py()} of the labels with {example} of the predictions.",
+            argument="key",
+        )
+
+
+def _coverage(labels: Labels | None, fits: Mapping[str, int]) -> Coverage | None:
+    if labels is None or not labels.newest.height:
+        return None
+    num_labels = labels.newest.height
+    return Coverage(num_labels, num_labels - sum(fits.values()), labels.num_relabelled)
+
+
+def _framed(rows: pa.Table, job: str, stamp: int, **constants: str) -> pa.Table:
+    """Return rows with what every table has, but for ``writer`` and ``seq``."""
+    count = rows.num_rows
+    for name, text in {"resource": job, **constants}.items():
+        rows = rows.append_column(name, _repeated(text, count))
+    times = pa.repeat(pa.scalar(stamp), count).cast(_STAMP)
+    return rows.append_column("timestamp", times).append_column("origin", pa.nulls(count, pa.string()))
+
+
+def _repeated(text: str, count: int) -> Any:
+    """Return a text many times, held once."""
+    zeros = pa.repeat(pa.scalar(0, pa.int32()), count)
+    return pa.DictionaryArray.from_arrays(zeros, pa.array([text], pa.string()))
+
+
+def _as_rows(states: Mapping[str, pa.Table], job: str, stamp: int) -> pa.Table:
+    """Return the states of a job's parts as rows of the lake, without ``writer`` and ``seq``."""
+    rows = pa.concat_tables(states.values()).drop_columns(["created", "writer"])
+    count = rows.num_rows
+    place = rows.schema.get_field_index("resource")
+    rows = rows.set_column(place, rows.schema.field(place), pa.repeat(pa.scalar(job), count))
+    times = pa.repeat(pa.scalar(stamp), count).cast(_STAMP)
+    return rows.append_column("timestamp", times).append_column("origin", pa.nulls(count, pa.string()))
+
+
+def _within(state: pa.Table, since: int | None, until: int | None) -> pa.Table:
+    """Return states whose window, or where they have none whose time of logging, lies in the span."""
+    for bound, column, keeps in (
+        (since, "window_start", pc.greater_equal),
+        (until, "window_end", pc.less_equal),
+    ):
+        if bound is not None:
+            when = pc.coalesce(state.column(column), state.column("created")).cast(pa.int64())
+            state = state.filter(keeps(when, pa.scalar(bound, pa.int64())))
+    return state
+
+
+def _listed(jobs: Any) -> list[Any]:
+    return list(jobs) if isinstance(jobs, list | tuple | set | frozenset) else [jobs]
+
+
+def _asked(jobs: Any) -> str:
+    return ", ".join(name.pattern if isinstance(name, Glob) else resource_key(name) for name in _listed(jobs))

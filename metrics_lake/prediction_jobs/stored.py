@@ -1,0 +1,272 @@
+"""What a lake has stored of prediction jobs: which calls there were, and the rows of those that count."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+import pyarrow.compute
+
+from metrics_lake.errors import InvalidInputError
+from metrics_lake.predictions.keyed import stored_columns
+from metrics_lake.predictions.late_labels import Hits, Labels, find_keys
+from metrics_lake.predictions.schema import STATE_SCHEMA
+from metrics_lake.reader import Ids, Selection
+from metrics_lake.schema import GROUND_TRUTH, PREDICTION_STATES, PREDICTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from metrics_lake.reader import Reader
+
+__all__ = ["WHOLE", "KeyedCall", "Stored", "View", "marked", "windows_of"]
+
+pc: Any = pyarrow.compute  # pyarrow-stubs knows no Python scalars as arguments
+
+WHOLE: Final = ""
+"""The part of a job that was logged without parts."""
+
+_KEYED: Final = "keyed"
+_EVERY: Final = "every"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedCall:
+    """One call that stored keyed predictions.
+
+    Attributes:
+        part: The part of the job.
+        timestamp: When, in microseconds since 1970.
+        writer: The writer id, which is of this call alone.
+        num_rows: How many predictions.
+        spec: The call's options and types; see ``predictions/keyed.py``.
+    """
+
+    part: str
+    timestamp: int
+    writer: str
+    num_rows: int
+    spec: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Which calls of one job count.
+
+    Attributes:
+        states: The timestamp of each part's state, in microseconds since 1970.
+        keyed: The parts whose state was made of keyed rows.
+        calls: The keyed rows of each part that count.
+        labels: The calls that brought labels, oldest first: writer, kind, the truth's name.
+        newest: The greatest timestamp of all.
+        newest_label: That of the labels.
+    """
+
+    states: Mapping[str, int]
+    keyed: frozenset[str]
+    calls: Mapping[str, KeyedCall]
+    labels: tuple[tuple[str, str, str], ...]
+    newest: int
+    newest_label: int
+
+    @property
+    def parts(self) -> list[str]:
+        """All parts of the job."""
+        return sorted({*self.states, *self.calls})
+
+    @property
+    def stale(self) -> list[str]:
+        """The parts with keyed rows whose state lacks rows or labels: a call was killed."""
+        labels_wait = bool(self.labels) and self.newest_label >= max(self.states.values(), default=-1)
+        return [
+            part
+            for part, call in self.calls.items()
+            if labels_wait or call.timestamp >= self.states.get(part, -1)
+        ]
+
+    def part_id(self, job: str, part: str | None) -> str:
+        """Return the id of a part; a job is logged either whole or in parts.
+
+        Raises:
+            InvalidInputError: The other one was done before, or ``part`` is no name.
+        """
+        if part is not None and not (isinstance(part, str) and part):  # type: ignore[redundant-expr]  # a caller's value
+            raise InvalidInputError(f"part is {part!r}.", hint="Pass a non-empty str.", argument="part")
+        named = [name for name in self.parts if name != WHOLE]
+        if part is None and named:
+            raise InvalidInputError(
+                f"the job {job!r} was logged in parts ({', '.join(map(repr, named[:5]))}).",
+                hint="Pass part=, or use another job.",
+                argument="part",
+            )
+        if part is not None and WHOLE in self.parts:
+            raise InvalidInputError(
+                f"the job {job!r} was logged whole, without part=.",
+                hint="Leave part= out to replace it, or use another job.",
+                argument="part",
+            )
+        return part or WHOLE
+
+
+class Stored:
+    """Reads what is stored of prediction jobs.
+
+    Args:
+        reading: Gives the lake's reader.
+    """
+
+    def __init__(self, reading: Callable[[], Reader]) -> None:
+        self._reading = reading
+
+    def view(self, job: str) -> View:
+        """Return which calls of a job count."""
+        # States first: a call's rows and labels are older than its state, so they are there too.
+        states: dict[str, tuple[int, str]] = {}
+        keyed: set[str] = set()
+        sql = """SELECT part_id, epoch_us("timestamp") AS stamp, writer, any_value(params) AS params
+                 FROM {points} GROUP BY part_id, "timestamp", writer ORDER BY stamp, writer"""
+        for row in self._query(PREDICTION_STATES, [job], sql).to_pylist():
+            states[row["part_id"]] = (row["stamp"], row["writer"])
+            (keyed.add if json.loads(row["params"]).get(_KEYED) else keyed.discard)(row["part_id"])
+        sql = """SELECT part_id, max(epoch_us("timestamp")) AS stamp, writer, any_value(spec) AS spec,
+                        count(*) AS num_rows
+                 FROM {points} GROUP BY part_id, writer ORDER BY stamp, writer"""
+        calls = {}
+        newest = max((stamp for stamp, _ in states.values()), default=0)
+        for row in self._query(PREDICTIONS, [job], sql).to_pylist():
+            part = row["part_id"]
+            newest = max(newest, row["stamp"])
+            # Rows that are older than a state without keys were replaced by it.
+            if part in keyed or row["stamp"] > states.get(part, (-1, ""))[0]:
+                spec = json.loads(row["spec"])
+                calls[part] = KeyedCall(part, row["stamp"], row["writer"], row["num_rows"], spec)
+        sql = """SELECT max(epoch_us("timestamp")) AS stamp, writer, any_value(spec) AS spec
+                 FROM {points} GROUP BY writer ORDER BY stamp, writer"""
+        labels, newest_label = [], 0
+        for row in self._query(GROUND_TRUTH, [job], sql).to_pylist():
+            told = json.loads(row["spec"])
+            labels.append((row["writer"], told["truth_kind"], told["truth"]))
+            newest_label = max(newest_label, row["stamp"])
+        return View(
+            states={part: stamp for part, (stamp, _) in states.items()},
+            keyed=frozenset(keyed),
+            calls=calls,
+            labels=tuple(labels),
+            newest=max(newest, newest_label),
+            newest_label=newest_label,
+        )
+
+    def states(self, jobs: Sequence[str]) -> pa.Table:
+        """Return the stored states of jobs, each part as its newest call left it."""
+        rows = _newest_calls(self._query(PREDICTION_STATES, jobs, "SELECT * FROM {points}"))
+        names = ["created" if name == "timestamp" else name for name in rows.column_names]
+        return rows.rename_columns(names).select(STATE_SCHEMA.names).cast(STATE_SCHEMA)
+
+    def keyed(self, job: str, call: KeyedCall) -> pa.Table:
+        """Return the keyed rows of a call: the columns that hold anything."""
+        columns = ", ".join(f'"{name}"' for name in stored_columns(call.spec))
+        sql = f"SELECT {columns} FROM {{points}} WHERE writer = $call_writer"
+        return self._query(PREDICTIONS, [job], sql, {"call_writer": call.writer})
+
+    def labels(self, job: str, view: View) -> Labels:
+        """Return the labels that a view knows."""
+        writers = [writer for writer, _, _ in view.labels]
+        sql = """SELECT "key", truth_text, truth_number, writer, seq FROM {points}
+                 WHERE list_contains($call_writers, writer)"""
+        if not writers:
+            sql = 'SELECT "key", truth_text, truth_number, writer, seq FROM {points} WHERE false'
+        rows = self._query(GROUND_TRUTH, [job], sql, {"call_writers": writers} if writers else {})
+        return Labels.of(rows, view.labels)
+
+    def hits(self, job: str, calls: Iterable[KeyedCall], sets: Mapping[str, pa.Table]) -> dict[str, Hits]:
+        """Return which keys of each set the predictions of some calls have, by part."""
+        writers = [call.writer for call in calls]
+        if not writers:
+            return {}
+        sql = 'SELECT part_id, "key" FROM {points} WHERE list_contains($call_writers, writer)'
+        reader = self._reading().table(PREDICTIONS)
+        selection = Selection(Ids((job,)))
+        return reader.read(
+            lambda snapshot: find_keys(
+                reader.stream(snapshot, selection, sql, {"call_writers": writers}), sets
+            )
+        )
+
+    def tasks(self, job: str) -> list[str]:
+        """Return the tasks of a job's states."""
+        found = self._query(PREDICTION_STATES, [job], "SELECT DISTINCT task FROM {points}")
+        return [str(task) for task in found.column("task").to_pylist()]
+
+    def one_key(self, job: str, call: KeyedCall) -> str:
+        """Return one of the keys of a call's predictions."""
+        sql = 'SELECT min("key") AS found FROM {points} WHERE writer = $call_writer'
+        found = self._query(PREDICTIONS, [job], sql, {"call_writer": call.writer})
+        return str(found.column("found")[0].as_py())
+
+    def resources(self) -> list[str]:
+        """Return which prediction jobs there are, ascending."""
+        found = self._query(PREDICTION_STATES, None, "SELECT DISTINCT resource FROM {points}")
+        return sorted(map(str, found.column("resource").to_pylist()))
+
+    def _query(
+        self, table: str, jobs: Sequence[str] | None, sql: str, bindings: dict[str, Any] | None = None
+    ) -> pa.Table:
+        reader = self._reading().table(table)
+        selection = Selection() if jobs is None else Selection(Ids(tuple(jobs)))
+        return reader.read(lambda snapshot: reader.run(snapshot, selection, sql, bindings))
+
+
+def marked(state: pa.Table, *, is_keyed: bool, every: str | None) -> pa.Table:
+    """Return a state that says, in its params, whether it was made of keyed rows, and its windows' length."""
+    own = {_KEYED: True} if is_keyed else {}
+    windowed = own if every is None else {**own, _EVERY: every}
+    return _with_params(state, lambda params, is_window: params | (windowed if is_window else own))
+
+
+def windows_of(state: pa.Table) -> tuple[pa.Table, set[str]]:
+    """Return a state without the marks of ``marked``, and the lengths of its windows."""
+    lengths = set()
+
+    def plain(params: dict[str, Any], is_window: bool) -> dict[str, Any]:
+        if is_window and _EVERY in params:
+            lengths.add(params[_EVERY])
+        return {name: value for name, value in params.items() if name not in (_KEYED, _EVERY)}
+
+    return _with_params(state, plain), lengths
+
+
+def _with_params(state: pa.Table, change: Callable[[dict[str, Any], bool], dict[str, Any]]) -> pa.Table:
+    """Return a state with its params changed: a few different texts, however many rows."""
+    if not state.num_rows:
+        return state
+    coded = state.column("params").combine_chunks().dictionary_encode()
+    texts: list[Any] = coded.dictionary.to_pylist()
+    changed = [
+        pa.array([json.dumps(change(json.loads(text), is_window), sort_keys=True) for text in texts]).take(
+            coded.indices
+        )
+        for is_window in (False, True)
+    ]
+    is_window = state.column("window_start").combine_chunks().is_valid()
+    params = pc.if_else(is_window, changed[True], changed[False])
+    return state.set_column(state.schema.get_field_index("params"), state.schema.field("params"), params)
+
+
+def _newest_calls(rows: pa.Table) -> pa.Table:
+    """Return of each part of each job the rows of its newest call: one call's rows share time and writer."""
+    if not rows.num_rows:
+        return rows
+    calls = rows.group_by(["resource", "part_id", "timestamp", "writer"]).aggregate([])
+    newest = {}
+    for row in calls.sort_by([("timestamp", "ascending"), ("writer", "ascending")]).to_pylist():
+        newest[row["resource"], row["part_id"]] = row
+    if len(newest) == calls.num_rows:
+        return rows
+    wanted = pa.Table.from_pylist(list(newest.values()), schema=calls.schema)
+    numbered = rows.select(wanted.column_names).append_column(
+        "row", pc.cumulative_sum(pa.repeat(pa.scalar(1), rows.num_rows), start=-1)
+    )
+    kept = numbered.join(wanted, wanted.column_names, join_type="left semi").column("row")
+    return rows.take(pc.take(kept, pc.sort_indices(kept)))
