@@ -28,6 +28,18 @@ def finalise(state: Long, options: Options) -> list[pl.DataFrame]:
     rows = [*counted(state), *labelled(state)]
     rows += distribution(confusion.group_by("gid", "pred").agg(sums))
     known = confusion.filter(pl.col("truth").is_not_null()).sort("gid", "truth", "pred")
+    if known.height:
+        rows += _decisions(state, known, options)
+    calib = state.calib.with_columns(mass=mass())
+    if calib.height:
+        rows += _confidence(state, calib)
+        rows += calibration(calib, options)
+    return rows
+
+
+def _decisions(state: Long, known: pl.DataFrame, options: Options) -> list[pl.DataFrame]:
+    """Return what decisions were worth, of the rows that have a truth."""
+    rows: list[pl.DataFrame] = []
     binary = state.head.filter(pl.col("task") == "binary")
     if binary.height:
         positives = pl.Series(
@@ -44,12 +56,10 @@ def finalise(state: Long, options: Options) -> list[pl.DataFrame]:
             rows=pl.col("n").sum(),
         )
         rows += binary_rows(four, options)
-    rows += multiclass_rows(known.join(binary, on="gid", how="anti"), options)
+    several = known.join(binary, on="gid", how="anti")
+    if several.height:
+        rows += multiclass_rows(several, options)
     rows.append(confusion_rows(known, pl.col("n").sum().over("gid")))
-    calib = state.calib.with_columns(mass=mass())
-    if calib.height:
-        rows += _confidence(state, calib)
-        rows += calibration(calib, options)
     return rows
 
 
