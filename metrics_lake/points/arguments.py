@@ -21,6 +21,7 @@ __all__ = [
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND: Final = dt.timedelta(microseconds=1)
+_NO_MAPPINGS: Final = frozenset({float, int, bool, str, type(None)})
 EARLIEST_MICROS: Final = (dt.datetime(1900, 1, 1, tzinfo=dt.UTC) - _EPOCH) // _MICROSECOND
 LATEST_MICROS: Final = (dt.datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=dt.UTC) - _EPOCH) // _MICROSECOND
 
@@ -172,8 +173,9 @@ def _leaves(metrics: Mapping[Any, Any], separator: str | None, argument: str) ->
                 hint="Metric ids are non-empty strings.",
                 argument=argument,
             )
-        if separator is None or not isinstance(value, Mapping):
-            yield (key if separator is None else separator.join((*path, key))), value
+        # The question whether something is a mapping costs as much as all the rest.
+        if separator is None or type(value) in _NO_MAPPINGS or not isinstance(value, Mapping):
+            yield (key if not path or separator is None else separator.join((*path, key))), value
             continue
         path.append(key)
         if id(value) in above:
