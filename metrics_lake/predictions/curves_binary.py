@@ -117,22 +117,29 @@ def average_precision(cells: pl.DataFrame) -> pl.DataFrame:
     ).filter(w1 > 0)
     tp, fp = pl.col("tp"), pl.col("fp")
     at_end = w1 * (tp + w1) / (tp + fp + w1 + w0)
-    slope = 1 + w0 / (w1 + 1)
-    plain = {
-        "value": _harmonic(tp, tp + fp, slope, w1),
-        "least": _harmonic(tp, tp + fp + w0, pl.lit(1.0), w1),
-        "most": _harmonic(tp, tp + fp, pl.lit(1.0), w1),
-    }
-    heavy = {
-        "value": _logarithmic(tp, tp + fp, 1 + w0 / w1, w1),
-        "least": _logarithmic(tp, tp + fp + w0, pl.lit(1.0), w1),
-        # One positive could carry all the weight: its step is judged at its end.
-        "most": w1 * (tp + w1) / (tp + fp + w1),
-    }
-    parts = above.with_columns(
-        pl.when("tied").then(at_end).when("weighted").then(heavy[name]).otherwise(plain[name]).alias(name)
-        for name in ("value", "least", "most")
-    )
+    if above["weighted"].any():
+        # Weighted everywhere or for some states only: the logarithms hold for both.
+        bounds = {
+            "value": _logarithmic(tp, tp + fp, 1 + w0 / w1, w1),
+            "least": _logarithmic(tp, tp + fp + w0, pl.lit(1.0), w1),
+            # One positive could carry all the weight: its step is judged at its end.
+            "most": w1 * (tp + w1) / (tp + fp + w1),
+        }
+    else:
+        bounds = {
+            "value": _harmonic(tp, tp + fp, 1 + w0 / (w1 + 1), w1),
+            "least": _harmonic(tp, tp + fp + w0, pl.lit(1.0), w1),
+            "most": _harmonic(tp, tp + fp, pl.lit(1.0), w1),
+        }
+    # A cell of one score needs none of them: most cells of small data are such.
+    parts = pl.concat(
+        [
+            above.filter("tied").select("gid", *(at_end.alias(name) for name in bounds), "p", "n1", "n0"),
+            above.filter(~pl.col("tied")).select("gid", "p", "n1", "n0", **bounds).select(
+                "gid", *bounds, "p", "n1", "n0"
+            ),
+        ]
+    )  # fmt: skip
     found = parts.group_by("gid").agg(
         *((pl.col(name).sum() / pl.col("p").first()).alias(name) for name in ("value", "least", "most")),
         n=(pl.col("n1") + pl.col("n0")).first(),

@@ -54,7 +54,7 @@ def drift_rows(state: Long, reference: Long, bins: int = 10) -> pl.DataFrame:
         )
     state = state.filter(pl.col("state").is_in(["labels", *_NUMERIC]))
     pairs = _pairs(state, reference)
-    rows = [pl.DataFrame(schema=OUT)]
+    rows = [pl.LazyFrame(schema=OUT)]
     for kind, is_score in _NUMERIC.items():
         own = pairs.filter(pl.col("state") == kind)
         if own.height:
@@ -63,7 +63,7 @@ def drift_rows(state: Long, reference: Long, bins: int = 10) -> pl.DataFrame:
     own = pairs.filter(pl.col("state") == "labels")
     if own.height:
         rows += _classes(state, reference, own)
-    return pl.concat(rows)
+    return pl.concat(rows).collect()
 
 
 def _pairs(state: Long, reference: Long) -> pl.DataFrame:
@@ -92,7 +92,7 @@ def _pairs(state: Long, reference: Long) -> pl.DataFrame:
 
 def _numeric(
     state: Long, reference: Long, pairs: pl.DataFrame, bins: int, *, is_score: bool, suffix: str
-) -> list[pl.DataFrame]:
+) -> list[pl.LazyFrame]:
     cells = _joint(state, reference, pairs, is_score=is_score)
     binned = cells.with_columns(
         bin=(pl.col("before_b") / pl.col("b_all") * bins + 1e-9).floor().clip(0, bins - 1)
@@ -157,7 +157,7 @@ def _joint(state: Long, reference: Long, pairs: pl.DataFrame, *, is_score: bool)
     return cells.filter((pl.col("a_all") > 0) & (pl.col("b_all") > 0))
 
 
-def _distance_rows(cells: pl.DataFrame, names: pl.DataFrame) -> list[pl.DataFrame]:
+def _distance_rows(cells: pl.DataFrame, names: pl.DataFrame) -> list[pl.LazyFrame]:
     before = pl.col("before_a") / pl.col("a_all") - pl.col("before_b") / pl.col("b_all")
     step_a, step_b = pl.col("a") / pl.col("a_all"), pl.col("b") / pl.col("b_all")
     cells = cells.with_columns(
@@ -212,7 +212,7 @@ def _distance_rows(cells: pl.DataFrame, names: pl.DataFrame) -> list[pl.DataFram
 # -- classes ----------------------------------------------------------------------------------------------
 
 
-def _classes(state: Long, reference: Long, pairs: pl.DataFrame) -> list[pl.DataFrame]:
+def _classes(state: Long, reference: Long, pairs: pl.DataFrame) -> list[pl.LazyFrame]:
     ids = pairs.filter(pl.col("ref").is_not_null()).select("gid", "ref")
     ours = state.confusion.join(ids.select("gid"), on="gid", how="semi")
     ours = ours.group_by("gid", "pred").agg(a=mass().sum(), na=pl.col("n").sum())
@@ -230,7 +230,7 @@ def _classes(state: Long, reference: Long, pairs: pl.DataFrame) -> list[pl.DataF
     ]
 
 
-def _share_rows(shares: pl.DataFrame, bins: str, names: pl.DataFrame) -> list[pl.DataFrame]:
+def _share_rows(shares: pl.DataFrame, bins: str, names: pl.DataFrame) -> list[pl.LazyFrame]:
     """Return the measures of shares, from ``gid a b na nb a_all b_all``: one row a bin."""
     p, q = pl.col("a") / pl.col("a_all"), pl.col("b") / pl.col("b_all")
     middle = (p + q) / 2
@@ -269,7 +269,7 @@ def _share_rows(shares: pl.DataFrame, bins: str, names: pl.DataFrame) -> list[pl
     ]
 
 
-def _missing(pairs: pl.DataFrame, measures: tuple[str, ...], names: pl.DataFrame) -> list[pl.DataFrame]:
+def _missing(pairs: pl.DataFrame, measures: tuple[str, ...], names: pl.DataFrame) -> list[pl.LazyFrame]:
     without = pairs.filter(pl.col("ref").is_null()).join(names, on="gid")
     return [
         out(

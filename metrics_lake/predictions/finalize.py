@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["finalise_long", "finalize", "to_table"]
 
-_FAMILIES: Final[dict[str, Callable[[Long, Options], list[pl.DataFrame]]]] = {
+_FAMILIES: Final[dict[str, Callable[[Long, Options], list[pl.LazyFrame]]]] = {
     "numbers": numbers_final.finalise,
     "scores": scores_final.finalise,
     "labels": labels_final.finalise,
@@ -90,13 +90,13 @@ def finalize(
 
 def finalise_long(state: Long, options: Options) -> pl.DataFrame:
     """Return all numbers of merged states as rows of ``OUT``."""
-    rows = [pl.DataFrame(schema=OUT)]
+    rows = [pl.LazyFrame(schema=OUT)]
     for name, family in _FAMILIES.items():
         chosen = state.filter(pl.col("state") == name)
         if chosen.head.height:
             rows += family(chosen, options)
     exact = exact_values(state)
-    found = pl.concat(rows)
+    found = pl.concat(rows).collect()
     return exact.replace(found) if exact.frame.height else found
 
 

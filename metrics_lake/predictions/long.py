@@ -97,6 +97,9 @@ class Long:
     @classmethod
     def concat(cls, states: Iterable[Long]) -> Long:
         """Return all states side by side, with new ``gid``."""
+        states = list(states)
+        if len(states) == 1:
+            return states[0]
         offset, moved = 0, []
         for state in states:
             moved.append(state._moved(offset))

@@ -67,7 +67,7 @@ _TRUTH_NAMES: Final = {"truth_nan": "num_truth_nan", "truth_inf": "num_truth_inf
 MOST_CLASSES: Final = 1000
 
 
-def out(frame: pl.DataFrame, metric: str | pl.Expr, value: pl.Expr, **columns: Any) -> pl.DataFrame:
+def out(frame: pl.DataFrame, metric: str | pl.Expr, value: pl.Expr, **columns: Any) -> pl.LazyFrame:
     """Return rows of :data:`OUT` from a frame with a row for each number.
 
     Args:
@@ -94,13 +94,14 @@ def out(frame: pl.DataFrame, metric: str | pl.Expr, value: pl.Expr, **columns: A
     made["bound"] = pl.when(number.is_not_null()).then(made["bound"])
     if "reason" in made:
         made["reason"] = pl.when(number.is_null()).then(made["reason"])
-    return frame.select(
+    # Lazy: the dozens of small selections are run together in the end.
+    return frame.lazy().select(
         (pl.col("gid") if name == "gid" else made.get(name, pl.lit(None)).alias(name)).cast(dtype)
         for name, dtype in OUT.items()
     )
 
 
-def counted(state: Long) -> list[pl.DataFrame]:
+def counted(state: Long) -> list[pl.LazyFrame]:
     """Return how many predictions there are and how many of them could not be used, for what reason."""
     head = state.head
     return [
@@ -109,7 +110,7 @@ def counted(state: Long) -> list[pl.DataFrame]:
     ]
 
 
-def labelled(state: Long) -> list[pl.DataFrame]:
+def labelled(state: Long) -> list[pl.LazyFrame]:
     """Return how many predictions have a truth; nothing for states without one."""
     head = state.head.filter(pl.col("truth_null").is_not_null())
     usable = pl.col("n") - pl.sum_horizontal("null", "nan", "inf", "range")
@@ -124,7 +125,7 @@ def labelled(state: Long) -> list[pl.DataFrame]:
     ]
 
 
-def distribution(shares: pl.DataFrame) -> list[pl.DataFrame]:
+def distribution(shares: pl.DataFrame) -> list[pl.LazyFrame]:
     """Return the class distribution, its entropy and its size, from ``gid pred n mass``.
 
     Of more than 1,000 classes the most frequent stand (ties in the order of their text); the shares remain

@@ -201,22 +201,44 @@ def _numpy_quantiles(values: np.ndarray, prefix: str) -> dict[str, float]:
 
 # -- DuckDB -----------------------------------------------------------------------------------------------
 
-_DUCKDB_BINARY = """
-WITH cells AS (
-    SELECT floor(s * 4096) AS cell, count(*) FILTER (y) AS n1, count(*) FILTER (NOT y) AS n0,
-           sum(-ln(greatest(CASE WHEN y THEN s ELSE 1 - s END, 2.2e-16))) AS ll, sum(s) AS s,
-           sum((s - y::INT) * (s - y::INT)) AS se, floor(any_value(s) * 15) AS bin,
+_DUCKDB_CELLS = """
+    SELECT {keys} CASE WHEN s < 0.0625 THEN floor(log2(greatest(s, 1e-300)) * 128)
+                       WHEN s < 0.9375 THEN 1e6 + floor(s * 4096)
+                       ELSE 2e6 - floor(log2(greatest(1 - s, 1e-300)) * 128) END AS cell,
+           least(floor(s * 60), 59) AS bin, s >= 0.5 AS yhat, y, count(*) AS n, sum(s) AS s,
+           sum((s - y::INT) * (s - y::INT)) AS se,
+           sum(-ln(least(greatest(CASE WHEN y THEN s ELSE 1 - s END, 2.2e-16), 1 - 2.2e-16))) AS ll,
            min(s) AS low, max(s) AS high
-    FROM data GROUP BY {keys} cell
+    FROM data GROUP BY ALL
+"""
+
+_DUCKDB_BINARY = f"""
+WITH parts AS MATERIALIZED ({_DUCKDB_CELLS.format(keys="")}),
+cells AS (
+    SELECT cell, coalesce(sum(n) FILTER (y), 0) AS n1, coalesce(sum(n) FILTER (NOT y), 0) AS n0,
+           min(low) AS low, max(high) AS high FROM parts GROUP BY cell
 ), ranked AS (
-    SELECT *, sum(n0) OVER (ORDER BY cell) - n0 AS below, sum(n1) OVER (ORDER BY cell) - n1 AS below1,
-           sum(n1) OVER () AS p, sum(n0) OVER () AS q FROM cells
+    SELECT *, sum(n0) OVER w - n0 AS below0, sum(n1) OVER w - n1 AS below1, sum(n1) OVER () AS p,
+           sum(n0) OVER () AS q FROM cells WINDOW w AS (ORDER BY cell)
+), bins AS (
+    SELECT bin // 4 AS bin, abs(sum(s) - coalesce(sum(n) FILTER (y), 0)) AS gap FROM parts GROUP BY ALL
+), places AS (
+    SELECT list(low + (high - low) * (place - below0 - below1) / (n0 + n1) ORDER BY place) AS quantiles
+    FROM ranked, (SELECT unnest([0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99])
+                         * (SELECT sum(n) - 1 FROM parts) AS place)
+    WHERE place >= below0 + below1 AND place < below0 + below1 + n0 + n1
+), curves AS (
+    SELECT sum(n1 * (below0 + n0 / 2)) / any_value(p * q) AS roc_auc,
+           sum(n1 * (p - below1 - n1 / 2) / (p + q - below1 - below0 - (n0 + n1) / 2)) / any_value(p)
+               AS average_precision,
+           sum(n0 * n1) FILTER (low < high) / 2 / any_value(p * q) AS roc_auc_bound FROM ranked
+), sums AS (
+    SELECT sum(ll) / sum(n) AS log_loss, sum(se) / sum(n) AS brier,
+           sum(n) FILTER (y = yhat) / sum(n) AS accuracy,
+           sum(n) FILTER (y AND yhat) / sum(n) FILTER (yhat) AS precision,
+           sum(n) FILTER (y AND yhat) / sum(n) FILTER (y) AS recall FROM parts
 )
-SELECT sum(n1 * (below + n0 / 2)) / any_value(p * q) AS roc_auc,
-       sum(n1 * (p - below1) / (p + q - below1 - below)) / any_value(p) AS average_precision,
-       sum(ll) / sum(n0 + n1) AS log_loss, sum(se) / sum(n0 + n1) AS brier,
-       (sum(n1) FILTER (cell >= 2048) + sum(n0) FILTER (cell < 2048)) / sum(n0 + n1) AS accuracy
-FROM ranked
+SELECT *, (SELECT sum(gap) FROM bins) / (SELECT sum(n) FROM parts) AS ece FROM curves, sums, places
 """
 
 _DUCKDB_REGRESSION = """
@@ -239,23 +261,14 @@ def _duckdb(data: pl.DataFrame, sql: str) -> dict[str, float]:
 
 
 def duckdb_binary(data: pl.DataFrame) -> dict[str, float]:
-    """The same histogram in SQL, of even cells."""
-    return _duckdb(data, _DUCKDB_BINARY.format(keys=""))
+    """The same histogram and the same set in SQL; log2 in place of the bits, which SQL does not show."""
+    return _duckdb(data, _DUCKDB_BINARY)
 
 
 def duckdb_segments(data: pl.DataFrame) -> dict[str, float]:
-    return _duckdb(
-        data, f"SELECT sum(n1 + n0 + ll + s + se + low + high) AS all_of_it FROM ({_segment_cells()})"
-    )
-
-
-def _segment_cells() -> str:
-    return """
-    SELECT segment, floor(s * 4096) AS cell, count(*) FILTER (y) AS n1, count(*) FILTER (NOT y) AS n0,
-           sum(-ln(greatest(CASE WHEN y THEN s ELSE 1 - s END, 2.2e-16))) AS ll, sum(s) AS s,
-           sum((s - y::INT) * (s - y::INT)) AS se, min(s) AS low, max(s) AS high
-    FROM data GROUP BY ALL
-    """
+    """The state alone, summed up so that no column is pruned."""
+    cells = _DUCKDB_CELLS.format(keys="segment,")
+    return _duckdb(data, f"SELECT sum(n + s + se + ll + low + high + bin) AS all_of_it FROM ({cells})")
 
 
 def duckdb_regression(data: pl.DataFrame) -> dict[str, float]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["binary_rows", "confusion_rows", "multiclass_rows"]
 
 
-def binary_rows(counts: pl.DataFrame, options: Options, suffix: str = "") -> list[pl.DataFrame]:
+def binary_rows(counts: pl.DataFrame, options: Options, suffix: str = "") -> list[pl.LazyFrame]:
     """Return the measures of binary decisions.
 
     Args:
@@ -67,7 +67,7 @@ def binary_rows(counts: pl.DataFrame, options: Options, suffix: str = "") -> lis
 
 def _ratio(
     counts: pl.DataFrame, name: str, part: pl.Expr, whole: pl.Expr, options: Options, **columns: Any
-) -> pl.DataFrame:
+) -> pl.LazyFrame:
     value = pl.when(whole > 0).then(part / whole).otherwise(options.zero_division)
     method = pl.lit(columns.pop("method", None), dtype=pl.String)
     return out(
@@ -81,7 +81,7 @@ def _ratio(
     )
 
 
-def confusion_rows(confusion: pl.DataFrame, total: pl.Expr) -> pl.DataFrame:
+def confusion_rows(confusion: pl.DataFrame, total: pl.Expr) -> pl.LazyFrame:
     """Return the table of rows by (true, predicted) class; ``label`` is the JSON list of the two."""
     labels = [
         json.dumps([truth, pred], ensure_ascii=False)
@@ -91,7 +91,7 @@ def confusion_rows(confusion: pl.DataFrame, total: pl.Expr) -> pl.DataFrame:
     return out(frame, "confusion", pl.col("mass"), label="pair", n="total")
 
 
-def multiclass_rows(confusion: pl.DataFrame, options: Options) -> list[pl.DataFrame]:
+def multiclass_rows(confusion: pl.DataFrame, options: Options) -> list[pl.LazyFrame]:
     """Return the measures of decisions among several classes.
 
     Classes are those that occur as truth or prediction of rows with a truth, as in scikit-learn. The bare

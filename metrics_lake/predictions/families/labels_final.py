@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["finalise", "finalise_classes"]
 
 
-def finalise(state: Long, options: Options) -> list[pl.DataFrame]:
+def finalise(state: Long, options: Options) -> list[pl.LazyFrame]:
     """Return the rows of predicted labels, of two classes or of several."""
     confusion = state.confusion.with_columns(mass=mass())
     sums = [pl.col("n").sum(), pl.col("mass").sum()]
@@ -37,9 +37,9 @@ def finalise(state: Long, options: Options) -> list[pl.DataFrame]:
     return rows
 
 
-def _decisions(state: Long, known: pl.DataFrame, options: Options) -> list[pl.DataFrame]:
+def _decisions(state: Long, known: pl.DataFrame, options: Options) -> list[pl.LazyFrame]:
     """Return what decisions were worth, of the rows that have a truth."""
-    rows: list[pl.DataFrame] = []
+    rows: list[pl.LazyFrame] = []
     binary = state.head.filter(pl.col("task") == "binary")
     if binary.height:
         positives = pl.Series(
@@ -63,7 +63,7 @@ def _decisions(state: Long, known: pl.DataFrame, options: Options) -> list[pl.Da
     return rows
 
 
-def _confidence(state: Long, calib: pl.DataFrame) -> list[pl.DataFrame]:
+def _confidence(state: Long, calib: pl.DataFrame) -> list[pl.LazyFrame]:
     mean = calib.group_by("gid").agg(value=pl.col("sum_s").sum() / pl.col("mass").sum(), n=pl.col("n").sum())
     off = state.moments.filter(pl.col("of") == "not_normalised")
     return [
@@ -72,7 +72,7 @@ def _confidence(state: Long, calib: pl.DataFrame) -> list[pl.DataFrame]:
     ]
 
 
-def finalise_classes(state: Long, options: Options) -> list[pl.DataFrame]:
+def finalise_classes(state: Long, options: Options) -> list[pl.LazyFrame]:
     """Return one-versus-rest ROC AUC and average precision: of each class, and their macro means."""
     if not state.head["truth_null"].is_not_null().any():
         return []

@@ -20,7 +20,7 @@ _FEW: Final = 20
 """Whole numbers of at most so many distinct values are shown as classes too where the task is unknown."""
 
 
-def finalise(state: Long, options: Options) -> list[pl.DataFrame]:
+def finalise(state: Long, options: Options) -> list[pl.LazyFrame]:
     """Return the rows of numbers: counts, mean, std, min, max, quantiles; classes where they may be some."""
     rows = counted(state)
     moments = state.moments.filter(pl.col("of") == "prediction")
@@ -41,7 +41,7 @@ def quantile_name(q: float) -> str:
     return f"p{q * 100:04.1f}".replace(".0", "") if q < 1 else "p100"
 
 
-def quantile_rows(state: Long, prefix: str, *, is_score: bool) -> pl.DataFrame:
+def quantile_rows(state: Long, prefix: str, *, is_score: bool) -> pl.LazyFrame:
     """Return the rows of the quantiles of a state's cells."""
     found = quantiles(cell_edges(state, is_score=is_score), QUANTILES)
     names = pl.col("q").replace_strict(
@@ -50,7 +50,7 @@ def quantile_rows(state: Long, prefix: str, *, is_score: bool) -> pl.DataFrame:
     return out(found, names, pl.col("value"), n="n", bound="bound", method="cells")
 
 
-def _classes(state: Long) -> list[pl.DataFrame]:
+def _classes(state: Long) -> list[pl.LazyFrame]:
     """Few whole numbers are also shown as classes: each has a cell of its own, whose value is known."""
     unknown = state.filter(pl.col("task") == "unknown")
     few = (

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["finalise"]
 
 
-def finalise(state: Long, options: Options) -> list[pl.DataFrame]:
+def finalise(state: Long, options: Options) -> list[pl.LazyFrame]:
     """Return the rows of residuals (prediction less truth)."""
     rows = labelled(state)
     wide = _wide(state)
@@ -95,7 +95,7 @@ def _wide(state: Long) -> pl.DataFrame:
     return base
 
 
-def _median_absolute(state: Long) -> pl.DataFrame:
+def _median_absolute(state: Long) -> pl.LazyFrame:
     """Return the median of the residuals' magnitudes: negative cells are folded onto positive ones."""
     cells = cell_edges(state, is_score=False).with_columns(
         cell=pl.when(pl.col("cell") < 0).then(-1 - pl.col("cell")).otherwise("cell"),

@@ -69,7 +69,7 @@ def build(frame: pl.LazyFrame, roles: Roles, task: Binary) -> Long:
     sums = ("sum_s", "sum_se", "sum_ll") if roles.truth is not None else ("sum_s",)
     made = {"sum_s": score}
     if roles.truth is not None:
-        error = pl.when(is_positive).then(score - 1.0).otherwise(score)
+        error = score - is_positive.cast(pl.Float64)
         made |= {"sum_se": error * error, "sum_ll": log_loss_of(of_truth)}
     values = dict(zip(sums, weighted(roles, made.values()), strict=True))
     extra = {"truth": truth.text, "pred": decision.text}

@@ -26,7 +26,7 @@ __all__ = ["calibration", "curve_rows", "finalise"]
 _ONE_CLASS = "the truth has one class only"
 
 
-def finalise(state: Long, options: Options) -> list[pl.DataFrame]:
+def finalise(state: Long, options: Options) -> list[pl.LazyFrame]:
     """Return the rows of binary scores: distribution, decisions, ranking, loss and calibration."""
     calib = state.calib.with_columns(mass=mass())
     rows = [*counted(state), *labelled(state)]
@@ -37,7 +37,7 @@ def finalise(state: Long, options: Options) -> list[pl.DataFrame]:
     return rows
 
 
-def _score_rows(state: Long, calib: pl.DataFrame) -> list[pl.DataFrame]:
+def _score_rows(state: Long, calib: pl.DataFrame) -> list[pl.LazyFrame]:
     moments = state.moments.filter(pl.col("of") == "score").with_columns(mass=mass())
     sure = pl.when(pl.col("bin") >= BINS // 2).then("sum_s").otherwise(pl.col("mass") - pl.col("sum_s"))
     confidence = calib.group_by("gid").agg(value=sure.sum() / pl.col("mass").sum(), n=pl.col("n").sum())
@@ -60,9 +60,9 @@ def _labels(params: dict[str, Any]) -> tuple[str, str]:
     return (others[0] if others else f"not {positive}"), positive
 
 
-def _decisions(state: Long, calib: pl.DataFrame, options: Options) -> list[pl.DataFrame]:
+def _decisions(state: Long, calib: pl.DataFrame, options: Options) -> list[pl.LazyFrame]:
     """Return the rows of every threshold; the states of one call may have been built with different ones."""
-    rows: list[pl.DataFrame] = []
+    rows: list[pl.LazyFrame] = []
     for text in state.head["params"].unique().sort():
         params = json.loads(text)
         gids = state.head.filter(pl.col("params") == text).select("gid")
@@ -96,7 +96,7 @@ def _four(calib: pl.DataFrame, is_positive: pl.Expr) -> pl.DataFrame:
 
 def _decided(
     calib: pl.DataFrame, is_positive: pl.Expr, negative: str, positive: str, options: Options
-) -> list[pl.DataFrame]:
+) -> list[pl.LazyFrame]:
     named = calib.with_columns(
         pred=pl.when(is_positive).then(pl.lit(positive)).otherwise(pl.lit(negative)),
         truth=pl.when(pl.col("y") == 1).then(pl.lit(positive)).when(pl.col("y") == 0).then(pl.lit(negative)),
@@ -111,7 +111,7 @@ def _decided(
 
 def curve_rows(
     cells: pl.DataFrame, options: Options, exact: Values, label: str | None = None
-) -> list[pl.DataFrame]:
+) -> list[pl.LazyFrame]:
     """Return ROC AUC with DeLong's interval, Gini, KS and average precision, of one class on request."""
     extra: dict[str, Any] = {} if label is None else {"label": pl.lit(label)}
     auc = exact.into(roc_auc(cells), "roc_auc").with_columns(
@@ -162,7 +162,7 @@ def _loss_spread(state: Long) -> pl.DataFrame:
 
 def calibration(
     calib: pl.DataFrame, options: Options, spread: pl.DataFrame | None = None
-) -> list[pl.DataFrame]:
+) -> list[pl.LazyFrame]:
     """Return log loss, Brier score and the expected and maximum calibration error of rows with a truth.
 
     Args:
