@@ -855,3 +855,28 @@ def test_damage_on_an_object_store_is_named(image, s3_url, s3_options):
     assert {("digest", flipped), ("missing", missing), ("sidecar", sidecar)} <= named(report)
     assert ("gap", None) in named(report, "warning")
     assert lab.inspect.quarantine(missing, dry_run=False).version is not None
+
+
+# ---- the other tables -----------------------------------------------------------------------------------
+
+
+def test_tables_of_prediction_jobs_are_read_and_their_damage_is_named(tmp_path):
+    lake = MetricsLake(tmp_path / "lake", compaction="off")
+    predictions = pa.table({"id": [1, 2, 3, 4], "p": [0.1, 0.8, 0.4, 0.9], "country": list("abab")})
+    lake.log_prediction_metrics("job", predictions, key="id", score="p", task="binary", by=["country"])
+    lake.flush()
+    assert len(lake.inspect.verify().findings) == 0
+    lake.maintenance.compact()
+    report = lake.inspect.verify()
+    assert len(report.findings) == 0, str(report)
+    assert report.points == sum(sum(lake.inspect.files(table).values("points")) for table in TABLES)
+    with open_storage(lake.url) as storage:
+        for table in ("prediction_states", "predictions"):
+            (file,) = lake.inspect.files(table).rows()
+            data = bytearray(storage.get(file["key"]))
+            data[last_of_a_page(data)] ^= 1
+            storage.put(file["key"], bytes(data))
+            found = named(lake.inspect.verify(table))
+            assert {key for _, key in found} == {file["key"]}
+    assert lake.inspect.verify("metrics").is_clean
+    lake.close()
