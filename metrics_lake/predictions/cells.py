@@ -18,12 +18,16 @@ from typing import Final
 import polars as pl
 
 __all__ = [
+    "NUMBER_KEYS",
     "NUMBER_RESOLUTION",
     "SCORE_CELLS",
     "SCORE_RESOLUTION",
+    "cell_of_key",
     "coarsen",
     "edges",
-    "number_cell",
+    "is_infinite_key",
+    "is_nan_key",
+    "number_key",
     "score_cell",
 ]
 
@@ -35,6 +39,11 @@ NUMBER_RESOLUTION: Final = 7
 
 _SHIFT: Final = 1 << (52 - NUMBER_RESOLUTION)
 _TAIL: Final = (1023 - 4) << NUMBER_RESOLUTION  # the cell of 1/16
+NUMBER_KEYS: Final = 1 << (63 - (52 - NUMBER_RESOLUTION))
+"""Keys of the non-negative numbers; the negative ones have as many, below."""
+
+_INFINITE: Final = 2047 << NUMBER_RESOLUTION
+
 _MIDDLE: Final = 4096 * 14 // 16
 SCORE_CELLS: Final = 2 * _TAIL + _MIDDLE
 """How many cells a score can fall into: 264,448, of which a data set touches a few thousand."""
@@ -48,10 +57,30 @@ def score_cell(score: pl.Expr) -> pl.Expr:
     return pl.when(score < 0.0625).then(tail).when(score < 0.9375).then(middle).otherwise(mirror)
 
 
-def number_cell(value: pl.Expr) -> pl.Expr:
-    """Return the cell (Int64) of a finite Float64; -0.0 and 0.0 share a cell."""
-    magnitude = (value.abs().reinterpret(dtype=pl.UInt64) // _SHIFT).cast(pl.Int64)
-    return pl.when(value < 0).then(-1 - magnitude).otherwise(magnitude)
+def number_key(value: pl.Expr) -> pl.Expr:
+    """Return the leading bits (Int64, not negative; NULL stays NULL) of a Float64.
+
+    Cheaper by far than the cell itself, which :func:`cell_of_key` makes of the few keys that occur. NaN and
+    infinity have keys of their own.
+    """
+    # Only -0.0 changes: both zeros share a cell. (Adding 0.0 would do, and is optimised away.)
+    bits = pl.when(value == 0.0).then(0.0).otherwise(value).reinterpret(dtype=pl.Int64)
+    return bits.floordiv(_SHIFT) + NUMBER_KEYS
+
+
+def cell_of_key(key: pl.Expr) -> pl.Expr:
+    """Return the cell of a number from its key."""
+    return pl.when(key >= NUMBER_KEYS).then(key - NUMBER_KEYS).otherwise(-1 - key)
+
+
+def is_infinite_key(key: pl.Expr) -> pl.Expr:
+    """Return whether a key is that of plus or minus infinity."""
+    return key % NUMBER_KEYS == _INFINITE
+
+
+def is_nan_key(key: pl.Expr) -> pl.Expr:
+    """Return whether a key is that of a NaN."""
+    return key % NUMBER_KEYS > _INFINITE
 
 
 def coarsen(cell: pl.Expr, bits: pl.Expr) -> pl.Expr:

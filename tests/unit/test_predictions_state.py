@@ -1,5 +1,6 @@
 import datetime as dt
 import json
+import math
 
 import duckdb
 import numpy as np
@@ -27,7 +28,16 @@ from metrics_lake.predictions import (
     metric_points,
     prediction_state,
 )
-from metrics_lake.predictions.cells import SCORE_CELLS, coarsen, edges, number_cell, score_cell
+from metrics_lake.predictions.cells import (
+    SCORE_CELLS,
+    cell_of_key,
+    coarsen,
+    edges,
+    is_infinite_key,
+    is_nan_key,
+    number_key,
+    score_cell,
+)
 from metrics_lake.predictions.grouping import aggregate
 from metrics_lake.predictions.long import SCHEMAS, Long
 from metrics_lake.predictions.names import METRICS, base_name
@@ -166,7 +176,7 @@ NUMBERS = [
 @pytest.mark.parametrize("is_score", [True, False])
 def test_edges_enclose_the_cell_at_every_resolution(is_score, dropped):
     values = pl.Series("v", SCORES if is_score else NUMBERS)
-    cell = (score_cell if is_score else number_cell)(pl.col("v")).cast(pl.Int64)
+    cell = score_cell(pl.col("v")).cast(pl.Int64) if is_score else cell_of_key(number_key(pl.col("v")))
     low, high = edges(pl.col("c"), pl.lit(dropped, dtype=pl.Int64), is_score=is_score)
     frame = values.to_frame().with_columns(c=coarsen(cell, pl.lit(dropped, dtype=pl.Int64)))
     frame = frame.with_columns(low=low, high=high)
@@ -174,6 +184,15 @@ def test_edges_enclose_the_cell_at_every_resolution(is_score, dropped):
     assert frame.sort("v")["c"].is_sorted()
     if is_score and dropped == 0:
         assert frame["c"].is_between(0, SCORE_CELLS - 1).all()
+
+
+def test_keys_of_numbers_tell_zeros_together_and_nan_and_infinity_apart():
+    values = pl.Series("v", [-0.0, 0.0, math.nan, -math.nan, math.inf, -math.inf, 1.7e308, -1.7e308, None])
+    key = number_key(pl.col("v"))
+    found = values.to_frame().select(key.alias("k"), nan=is_nan_key(key), inf=is_infinite_key(key))
+    assert found["k"][0] == found["k"][1]
+    assert found["nan"].to_list() == [False] * 2 + [True] * 2 + [False] * 4 + [None]
+    assert found["inf"].to_list() == [False] * 4 + [True] * 2 + [False] * 2 + [None]
 
 
 def test_states_of_different_resolution_merge_at_the_coarser():

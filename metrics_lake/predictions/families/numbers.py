@@ -3,34 +3,40 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import polars as pl
 
-from metrics_lake.predictions.cells import NUMBER_RESOLUTION, number_cell
-from metrics_lake.predictions.grouping import BAD, aggregate, number
+from metrics_lake.predictions.cells import (
+    NUMBER_RESOLUTION,
+    cell_of_key,
+    is_infinite_key,
+    is_nan_key,
+    number_key,
+)
+from metrics_lake.predictions.grouping import BAD, Groups, aggregate, number
 
 if TYPE_CHECKING:
     from metrics_lake.predictions.long import Long
     from metrics_lake.predictions.roles import Roles
 
-__all__ = ["CELL_OFFSET", "build", "cell_tables", "deviations", "moment_rows", "usable_key"]
-
-CELL_OFFSET: Final = 1 << 18
-"""Added to a number's cell in the key, which is not negative."""
+__all__ = ["build", "by_cell", "cell_tables", "deviations", "moment_rows"]
 
 
-def usable_key(value: pl.Expr, packed: pl.Expr) -> pl.Expr:
-    """Return the packed key where the value is finite, else the code of why it cannot be used."""
-    return (
-        pl.when(value.is_finite())
-        .then(packed)
-        .when(value.is_null())
+def by_cell(groups: Groups) -> Groups:
+    """Return the groups of a pass over number keys, with the keys that cannot be used coded as such."""
+    key = pl.col("k")
+    coded = (
+        pl.when(key >= BAD)
         .then(BAD)
-        .when(value.is_nan())
+        .when(is_nan_key(key))
         .then(BAD + 1)
-        .otherwise(BAD + 2)
+        .when(is_infinite_key(key))
+        .then(BAD + 2)
+        .otherwise(key)
     )
+    return replace(groups, rows=groups.rows.with_columns(k=coded, cell=cell_of_key(key)))
 
 
 def build(frame: pl.LazyFrame, roles: Roles, *, task: str, pilot: float = 0.0) -> Long:
@@ -45,16 +51,16 @@ def build(frame: pl.LazyFrame, roles: Roles, *, task: str, pilot: float = 0.0) -
     """
     assert roles.prediction is not None  # noqa: S101 -- the caller looked
     value = number(roles, roles.prediction)
-    key = usable_key(value, number_cell(value) + CELL_OFFSET)
-    may_have_fractions = not roles.source.schema[roles.prediction].is_integer()
+    key = number_key(value).fill_null(BAD)
+    may_have_fractions = task == "unknown" and not roles.source.schema[roles.prediction].is_integer()
     v = pl.col("v")
     aggregates = [*deviations("", is_weighted=roles.weight is not None)]
     aggregates += [v.min().alias("low"), v.max().alias("high")]
     values = {"v": value, "d": value - pilot}
     if may_have_fractions:
         aggregates.append((v != v.floor()).sum().cast(pl.Int64).alias("fractions"))
-    groups = aggregate(frame, roles, key, values, aggregates)
-    usable = groups.usable.with_columns(cell=pl.col("k") - CELL_OFFSET)
+    groups = by_cell(aggregate(frame, roles, key, values, aggregates))
+    usable = groups.usable
     moments = [moment_rows(usable, "prediction", "", pilot=pilot)]
     if may_have_fractions:
         moments.append(

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from metrics_lake.predictions.cells import NUMBER_RESOLUTION, number_cell
+from metrics_lake.predictions.cells import NUMBER_RESOLUTION, cell_of_key, number_key
 from metrics_lake.predictions.families.numbers import (
-    CELL_OFFSET,
     cell_tables,
     deviations,
     moment_rows,
-    usable_key,
 )
-from metrics_lake.predictions.grouping import aggregate, number
+from metrics_lake.predictions.grouping import BAD, aggregate, number
 
 if TYPE_CHECKING:
     from metrics_lake.predictions.long import Long
@@ -26,7 +24,7 @@ __all__ = ["TINY", "build"]
 TINY: Final = 2.0**-52
 """Relative errors leave out rows whose truth is at most this in magnitude."""
 
-_NO_TRUTH: Final = 1 << 40
+_NO_TRUTH: Final = {"null": 1, "nan": 2, "inf": 3}
 
 
 def build(frame: pl.LazyFrame, roles: Roles, *, pilot: float = 0.0) -> Long:
@@ -39,15 +37,19 @@ def build(frame: pl.LazyFrame, roles: Roles, *, pilot: float = 0.0) -> Long:
     assert roles.prediction is not None  # noqa: S101 -- the caller looked
     assert roles.truth is not None  # noqa: S101 -- the caller looked
     predicted, truth = number(roles, roles.prediction), number(roles, roles.truth)
+    has_both = (predicted.is_finite() & truth.is_finite()).fill_null(value=False)
     residual = predicted - truth
-    has_truth = (
-        pl.when(truth.is_finite())
-        .then(number_cell(residual) + CELL_OFFSET)
+    status = (
+        pl.when(has_both)
+        .then(0)
+        .when(~predicted.is_finite().fill_null(value=False))
+        .then(BAD)
         .when(truth.is_null())
-        .then(_NO_TRUTH)
+        .then(_NO_TRUTH["null"])
         .when(truth.is_nan())
-        .then(_NO_TRUTH + 1)
-        .otherwise(_NO_TRUTH + 2)
+        .then(_NO_TRUTH["nan"])
+        .otherwise(_NO_TRUTH["inf"])
+        .cast(pl.Int64)
     )
     is_weighted = roles.weight is not None
     r, size = pl.col("r"), pl.col("t").abs()
@@ -79,12 +81,15 @@ def build(frame: pl.LazyFrame, roles: Roles, *, pilot: float = 0.0) -> Long:
         "r": residual, "t": truth, "p": predicted,
         "d_r": residual, "d_t": truth - pilot, "d_p": predicted - pilot,
     }  # fmt: skip
-    groups = aggregate(frame, roles, usable_key(predicted, has_truth), values, aggregates)
-    counts = groups.counts(
-        {name: pl.col("k") == _NO_TRUTH + code for code, name in enumerate(("null", "nan", "inf"))}
-    )
-    usable = groups.usable.filter(pl.col("k") < _NO_TRUTH).with_columns(cell=pl.col("k") - CELL_OFFSET)
-    cells, ties = cell_tables(usable)
+    # Sums by segment and cells by value are two passes: 17 sums for each of thousands of cells cost more
+    # than twice as much (10 M rows: 516 ms of CPU in one, 290 in two).
+    groups = aggregate(frame, roles, status, values, aggregates)
+    counts = groups.counts({name: pl.col("k") == code for name, code in _NO_TRUTH.items()})
+    key = number_key(pl.when(has_both).then(residual)).fill_null(BAD)
+    of_cells = aggregate(frame, roles, key, {"r": residual}, [r.min().alias("low"), r.max().alias("high")])
+    # A residual of finite numbers may overflow: infinity is a cell here.
+    cells, ties = cell_tables(of_cells.usable.with_columns(cell=cell_of_key(pl.col("k"))))
+    usable = groups.rows.filter(pl.col("k") == 0)
     moments = [
         moment_rows(usable, "residual", "_r", pilot=0.0),
         moment_rows(
