@@ -186,10 +186,13 @@ class FileSegment(Segment):
         except BaseException as error:
             # Also what a signal's handler raised when the write was over: the file says what is true.
             self._attempt = (frame, size, count)
-            if not self._settle(self._attempt) and isinstance(error, OSError):
+            is_written = self._settle(self._attempt)
+            # One without a number is no answer of the system: a signal's handler raised TimeoutError.
+            if isinstance(error, OSError) and error.errno is not None and not is_written:
                 raise _journal_error(error, self.where) from error
             raise
-        self._cut_to(self.size_bytes)
+        self._attempt = (frame, size, count)
+        self._settle(self._attempt)
         raise _full(self.where)
 
     def _settle_attempt(self) -> None:
@@ -204,7 +207,9 @@ class FileSegment(Segment):
         frame, size, count = attempt
         try:
             is_written = os.fstat(self._fd).st_size == size
-        except OSError:
+        except OSError as error:
+            if error.errno is None:
+                raise  # another signal's handler: its TimeoutError is an OSError too
             # Not even that can be asked: what was told to be kept stays, and nothing follows it.
             self.is_sealed = True
             self._attempt = None
@@ -223,6 +228,8 @@ class FileSegment(Segment):
         try:
             os.ftruncate(self._fd, size)
         except OSError as error:
+            if error.errno is None:
+                raise  # as above: it is cut off at the next append
             # What was there stays whole; only no further frame may follow the torn one.
             self.is_sealed = True
             raise _journal_error(error, self.where) from error
