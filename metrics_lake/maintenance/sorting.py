@@ -241,12 +241,13 @@ class RowSorter:
 def _with_own_dictionaries(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Return a batch whose large dictionaries hold its own texts only, not those of the run it is cut from.
 
-    Small ones stay as they are: a stream writes a dictionary again only where it changes.
+    Small ones stay as they are: a stream writes a dictionary again only where it changes. Columns of NULLs
+    are made anew: their buffers may be as long as the run, and every batch of it would write them whole.
     """
-    columns: list[Any] = [
-        column.dictionary_decode().dictionary_encode()
-        if isinstance(column, pa.DictionaryArray) and len(column.dictionary) > _SMALL_DICTIONARY
-        else column
-        for column in batch.columns
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+    def own(column: Any) -> Any:
+        if isinstance(column, pa.DictionaryArray) and len(column.dictionary) > _SMALL_DICTIONARY:
+            return column.dictionary_decode().dictionary_encode()
+        return pa.nulls(len(column), column.type) if column.null_count == len(column) else column
+
+    return pa.RecordBatch.from_arrays([own(column) for column in batch.columns], schema=batch.schema)

@@ -71,3 +71,15 @@ def test_rows_are_split_by_utc_month(year):
     }
     assert split_by_month(table.slice(0, 0)) == {}
     assert list(split_by_month(table.slice(0, 1))) == [f"{year}-01"]
+
+
+@given(st.lists(row, max_size=40), st.lists(st.integers(0, 39), max_size=3))
+def test_rows_nearly_in_order_are_sorted_too(rows, moved):
+    ordered = sort_rows("metrics", table_of(rows))
+    assert sort_rows("metrics", ordered).equals(ordered)
+    places = list(range(len(rows)))
+    for place in moved:
+        if place < len(places):
+            places.append(places.pop(place))
+    shuffled = ordered.take(pa.array(places, pa.int64()))
+    assert sort_rows("metrics", shuffled).equals(ordered)
