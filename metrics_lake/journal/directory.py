@@ -103,6 +103,7 @@ class Journal:
         self.directory = root / writer
         self._segments: list[FileSegment] = []
         self._has_new_names = True
+        self._is_closed = False
         hidden = root / f".new-{writer}"
         try:
             hidden.mkdir(parents=True, mode=0o700)
@@ -163,6 +164,8 @@ class Journal:
         Raises:
             JournalError: The device failed.
         """
+        if self._is_closed:
+            return  # what it held is in the store
         try:
             sync_directory(self.directory)
             if self._has_new_names:
@@ -178,6 +181,7 @@ class Journal:
 
     def close(self) -> None:
         """Give back the descriptors and the lock; a directory without segments is removed."""
+        self._is_closed = True
         for segment in self._segments:
             segment.release()
         _remove_if_empty(self.directory)

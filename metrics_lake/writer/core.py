@@ -373,7 +373,7 @@ class Writer:
             except StorageError as error:
                 if not error.retryable:
                     raise
-                lake = None
+                lake = outbox.lake
                 outbox.report("publishing", f"the store cannot be reached; points are kept here. {error}")
             if lake is not None:
                 outbox.adopt(lake)
@@ -585,6 +585,15 @@ class Writer:
         except MetricsLakeError as error:
             outbox.problems["closing"] = f"the end of writer {writer} could not be marked: {error}"
 
+    def _close_empty_journal(self) -> None:
+        """Leave no empty folder behind where this is the end; a later point opens a journal anew."""
+        with self._lock:
+            if self._segments or self._outbox.queue or not self._has_journal:
+                return
+            journal, self._journal, self._has_journal = self._journal, None, False
+        if journal is not None:
+            journal.close()
+
     def _let_go(self) -> None:
         """Give back the journals, own and adopted; once, whoever comes first."""
         with self._lock:
@@ -655,6 +664,7 @@ class Writer:
                 self.close(timeout_seconds)
             else:
                 self._end_sequence(timeout_seconds)
+                self._close_empty_journal()
         except MetricsLakeError as error:
             warn_in_background(f"metrics_lake at exit: {error}")
 
