@@ -6,7 +6,7 @@ the mirror image (``1 - s`` is exact there). Cell ``c`` is ``[edge(c), edge(c + 
 
 *Real numbers*: the sign and the leading bits of the double, so that a cell's width is at most 2^-7 of its
 numbers: an exact log-linear histogram. Non-negative numbers have the cells 0, 1, … and negative ones
--1, -2, …, in the order of the numbers.
+-2, -3, …, in the order of the numbers; cell 0 holds both zeros and what is within 6e-322 of them.
 
 Dropping the low bits of a cell's number gives the cell of half the resolution.
 """
@@ -63,14 +63,13 @@ def number_key(value: pl.Expr) -> pl.Expr:
     Cheaper by far than the cell itself, which :func:`cell_of_key` makes of the few keys that occur. NaN and
     infinity have keys of their own.
     """
-    # Only -0.0 changes: both zeros share a cell. (Adding 0.0 would do, and is optimised away.)
-    bits = pl.when(value == 0.0).then(0.0).otherwise(value).reinterpret(dtype=pl.Int64)
-    return bits.floordiv(_SHIFT) + NUMBER_KEYS
+    return value.reinterpret(dtype=pl.Int64).floordiv(_SHIFT) + NUMBER_KEYS
 
 
 def cell_of_key(key: pl.Expr) -> pl.Expr:
     """Return the cell of a number from its key."""
-    return pl.when(key >= NUMBER_KEYS).then(key - NUMBER_KEYS).otherwise(-1 - key)
+    # The first negative key is that of -0.0, which is no other number than 0.0.
+    return pl.when(key >= NUMBER_KEYS).then(key - NUMBER_KEYS).when(key == 0).then(0).otherwise(-1 - key)
 
 
 def is_infinite_key(key: pl.Expr) -> pl.Expr:
@@ -114,4 +113,5 @@ def _score_edge(cell: pl.Expr) -> pl.Expr:
 
 
 def _number_edge(cell: pl.Expr) -> pl.Expr:
-    return pl.when(cell >= 0).then(_double(cell.clip(0))).otherwise(-_double((-cell).clip(0)))
+    # Cell 0 reaches below zero as far as -0.0's leading bits do: 6e-322.
+    return pl.when(cell > 0).then(_double(cell.clip(0))).otherwise(-_double((-cell).clip(1)))

@@ -153,6 +153,7 @@ def aggregate(
     aggregates: Sequence[pl.Expr],
     *,
     extra_keys: Mapping[str, pl.Expr] | None = None,
+    codes: Sequence[int] = (),
 ) -> Groups:
     """Run the pass: group by key, segments and window, and aggregate.
 
@@ -163,6 +164,7 @@ def aggregate(
         values: Columns for the aggregates to use.
         aggregates: What to compute besides the count ``n`` (and ``sum_w`` where rows are weighted).
         extra_keys: Further columns to group by.
+        codes: The few keys there are, where they are few; the aggregates are wanted of the first only.
 
     Raises:
         InvalidInputError: A weight is null, negative, NaN or infinite.
@@ -179,7 +181,10 @@ def aggregate(
             weight.sum().alias("sum_w"),
             (weight.is_null() | ~weight.is_finite() | (weight < 0)).sum().cast(pl.Int64).alias("bad_w"),
         ]
-    rows = _packed(frame, roles, keys, grouping, {**weights, **values}, [*sums, *aggregates])
+    if codes and not grouping:
+        rows = _selected(frame, key, codes, {**weights, **values}, [*sums, *aggregates])
+    else:
+        rows = _packed(frame, roles, keys, grouping, {**weights, **values}, [*sums, *aggregates])
     if rows is None:
         rows = _grouped(frame, roles, {**keys, **grouping}, {**weights, **values}, [*sums, *aggregates])
     if "bad_w" in rows.columns and (bad := rows["bad_w"].sum()):
@@ -204,6 +209,35 @@ def aggregate(
         found = pl.DataFrame([[0], *[[None]] * len(grouping)], schema=found.schema)
     rows = rows.join(found, on=list(grouping), how="left", nulls_equal=True).drop(list(grouping))
     return Groups(rows, found if "window" in grouping else found.with_columns(_no_window()), roles)
+
+
+def _selected(
+    frame: pl.LazyFrame,
+    key: pl.Expr,
+    codes: Sequence[int],
+    values: Mapping[str, pl.Expr],
+    aggregates: Sequence[pl.Expr],
+) -> pl.DataFrame | None:
+    """Return the aggregates of the first code's rows, and how many rows the other codes have.
+
+    Sums over a whole column take a seventh of the time of sums over one group, which wait for one another.
+    """
+    first = frame.select(k=key, **values).filter(pl.col("k") == codes[0]).select(*aggregates)
+    counts = frame.select(k=key).select(
+        (pl.col("k") == code).sum().cast(pl.Int64).alias(str(code)) for code in codes[1:]
+    )
+    others = [
+        (code, counted)
+        for code, counted in zip(codes[1:], counts.collect(engine="streaming").row(0), strict=True)
+    ]
+    rows = pl.concat(
+        [
+            first.collect(engine="streaming").select(pl.lit(codes[0], dtype=pl.Int64).alias("k"), pl.all()),
+            pl.DataFrame(others, schema={"k": pl.Int64, "n": pl.Int64}, orient="row"),
+        ],
+        how="diagonal",
+    )
+    return rows.filter(pl.col("n") > 0)
 
 
 def _packed(

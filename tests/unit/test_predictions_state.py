@@ -189,10 +189,19 @@ def test_edges_enclose_the_cell_at_every_resolution(is_score, dropped):
 def test_keys_of_numbers_tell_zeros_together_and_nan_and_infinity_apart():
     values = pl.Series("v", [-0.0, 0.0, math.nan, -math.nan, math.inf, -math.inf, 1.7e308, -1.7e308, None])
     key = number_key(pl.col("v"))
-    found = values.to_frame().select(key.alias("k"), nan=is_nan_key(key), inf=is_infinite_key(key))
-    assert found["k"][0] == found["k"][1]
+    found = values.to_frame().select(
+        cell_of_key(key).alias("c"), nan=is_nan_key(key), inf=is_infinite_key(key)
+    )
+    assert found["c"].head(2).to_list() == [0, 0]
     assert found["nan"].to_list() == [False] * 2 + [True] * 2 + [False] * 4 + [None]
     assert found["inf"].to_list() == [False] * 4 + [True] * 2 + [False] * 2 + [None]
+
+
+def test_residual_of_finite_numbers_may_overflow():
+    state = prediction_state([1.5e308, 2.0, math.inf], truth=[-1.5e308, 1.5, 0.5])
+    assert value(state, "max_error") == math.inf
+    assert value(state, "num_ground_truth_observations") == 2
+    assert value(state, "residual_p99") == math.inf
 
 
 def test_states_of_different_resolution_merge_at_the_coarser():
