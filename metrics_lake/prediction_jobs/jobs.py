@@ -122,9 +122,9 @@ class PredictionJobs:
         stamp = self._after(view)
         if rows is not None and rows.num_rows:
             self._publish(PREDICTIONS, _framed(rows, job, stamp, part_id=name, spec=json.dumps(spec)))
-            before = view
-            view, now = self._news(job)
-            if view.labels != before.labels or view.calls[name].timestamp != stamp:
+            seen, now = self._news(job)
+            if seen.labels != view.labels or seen.calls[name].timestamp != stamp:
+                view = seen
                 labels = self._stored.labels(job, view)
                 changed[name] = self._rebuilt(job, view, name, labels)
                 fits = self._fits(job, view, labels)
@@ -162,10 +162,10 @@ class PredictionJobs:
         stamp = self._after(view)
         if fresh.num_rows:
             self._publish(GROUND_TRUTH, _framed(fresh, job, stamp, spec=json.dumps(told)))
-            before = view
-            view, now = self._news(job)
-            if len(view.labels) != len(before.labels) + 1 or view.calls != before.calls:
-                # Somebody else's labels or predictions came in between: all parts that wait for any.
+            seen, now = self._news(job)
+            if len(seen.labels) != len(view.labels) + 1 or seen.calls != view.calls:
+                # Somebody else's labels or predictions came in between: for which parts is not known.
+                view = seen
                 known = self._stored.labels(job, view)
                 changed = {name: self._rebuilt(job, view, name, known) for name in view.calls}
                 fits = self._fits(job, view, known)
@@ -294,8 +294,11 @@ class PredictionJobs:
             states = _as_rows(changed, job, stamp)
             # One batch for all parts: they become visible together.
             self._log_rows(PREDICTION_STATES, states, "published" if is_shared else None)
+        clock = self._writer.clock()
+        newest = stamp
         if is_shared:
             later = self._stored.view(job)
+            newest = max(newest, later.newest)
             expected = {**view.states, **dict.fromkeys(changed, stamp)}
             if later.states != expected:
                 coverage = None
@@ -303,7 +306,9 @@ class PredictionJobs:
                     labels = self._stored.labels(job, later)
                     coverage = _coverage(labels, self._fits(job, later, labels))
                 found = self._answer(job, later, {}, wanted, coverage)
-        clock = max(self._writer.clock(), stamp)
+        if clock <= newest:
+            # This machine's clock is behind another's: the job's points there are later than its states.
+            clock = max(newest, self._stored.newest_point(job)) + 1
         self._log_rows(METRICS, point_rows(job, found, wanted, clock), None)
         return found.metrics
 

@@ -14,7 +14,7 @@ from metrics_lake.predictions.keyed import stored_columns
 from metrics_lake.predictions.late_labels import Hits, Labels, find_keys
 from metrics_lake.predictions.schema import STATE_SCHEMA
 from metrics_lake.reader import Ids, Selection
-from metrics_lake.schema import GROUND_TRUTH, PREDICTION_STATES, PREDICTIONS
+from metrics_lake.schema import GROUND_TRUTH, METRICS, PREDICTION_STATES, PREDICTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -193,6 +193,12 @@ class Stored:
                 reader.stream(snapshot, selection, sql, {"call_writers": writers}), sets
             )
         )
+
+    def newest_point(self, job: str) -> int:
+        """Return the timestamp of a job's newest points, but for windows', in microseconds since 1970."""
+        sql = """SELECT coalesce(max(epoch_us("timestamp")), 0) AS stamp FROM {points}
+                 WHERE metric = 'num_predictions' AND NOT contains(tags_key, '"every"')"""
+        return int(self._query(METRICS, [job], sql).column("stamp")[0].as_py())
 
     def tasks(self, job: str) -> list[str]:
         """Return the tasks of a job's states."""

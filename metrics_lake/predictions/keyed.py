@@ -136,7 +136,8 @@ def keyed_state(
     names = _names(spec)
     frame = predictions_of(rows, spec)
     options: dict[str, Any] = {**state_options(spec), "part": part, "resource": resource}
-    truth = None if labels is None else labels.column(set(frame.columns))
+    # Labels all of which are NULL say nothing, not even of what type the truth is.
+    truth = None if labels is None or labels.kind == "null" else labels.column(set(frame.columns))
     found = 0
     if labels is not None and truth is not None:
         known = labels.truths(truth).lazy().rename({"key": names["key"]})
