@@ -24,7 +24,7 @@ from metrics_lake.cli._training import EPOCHS, STUDIES, Study, Training
 from metrics_lake.errors import InvalidInputError, LakeNotFoundError, MetricsLakeWarning, NotPublishedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = ["run"]
 
@@ -48,8 +48,12 @@ class _Winner:
     copied: int
 
 
-def run(url: str | None) -> None:
+def run(url: str | None, storage_options: Mapping[str, Any] | None = None) -> None:
     """Train, log, copy, predict; then open the lake again and print to stdout what it holds.
+
+    Args:
+        url: The lake, as for ``MetricsLake``.
+        storage_options: As for ``MetricsLake``.
 
     Raises:
         InvalidInputError: The url cannot keep anything.
@@ -60,7 +64,7 @@ def run(url: str | None) -> None:
     warnings.filterwarnings("ignore", category=MetricsLakeWarning)  # what matters raises when it is flushed
     out = Console(width=_WIDTH, highlight=False, soft_wrap=True)
     begun = time.monotonic()
-    with MetricsLake(url) as lake:
+    with MetricsLake(url, storage_options=storage_options) as lake:
         if lake.url.startswith("memory:"):
             raise InvalidInputError(
                 "a lake in memory:// vanishes with the command.", hint="Name a folder or a bucket."
@@ -69,7 +73,7 @@ def run(url: str | None) -> None:
         out.print(f"[bold]metrics_lake demo[/bold], round {number}, into\n  {escape(lake.url)}\n")
         winners = _train_all(lake, number)
     seconds = time.monotonic() - begun
-    with MetricsLake(url, read_only=True) as lake:
+    with MetricsLake(url, storage_options=storage_options, read_only=True) as lake:
         _show(out, lake, winners, number)
         _show_size(out, lake, seconds)
         _show_next(out, lake.url, winners)

@@ -114,20 +114,20 @@ def test_the_url_comes_from_the_option_then_from_the_environment(start, tmp_path
 )
 def test_a_url_that_cannot_keep_a_lake_is_one_clean_line(start, url, message):
     answer = start("demo", "--url", url)
-    assert answer.returncode == 1
+    assert answer.returncode == 2
     assert answer.stderr.startswith("metrics-lake: ")
     assert answer.stderr.count("\n") == 1
     assert message in answer.stderr
     assert answer.stdout == ""
 
 
-@pytest.mark.parametrize(
-    "arguments", [(), ("dmeo",), ("demo", "--ulr", "x")], ids=["none", "command", "option"]
-)
-def test_wrong_arguments_print_the_usage(start, arguments):
+@pytest.mark.parametrize("arguments", [("dmeo",), ("demo", "--ulr", "x")], ids=["command", "option"])
+def test_wrong_arguments_are_one_line_that_names_the_help(start, arguments):
     answer = start(*arguments)
     assert answer.returncode == 2
-    assert answer.stderr.startswith("usage: metrics-lake")
+    assert answer.stderr.startswith("metrics-lake: No such ")
+    assert answer.stderr.count("\n") == 1
+    assert "--help" in answer.stderr
     assert answer.stdout == ""
 
 
@@ -137,7 +137,7 @@ def test_help_and_version(start):
     assert start("--version").stdout.startswith("metrics-lake 0.")
 
 
-@pytest.mark.parametrize("missing", ["rich", "sklearn"])
+@pytest.mark.parametrize("missing", ["click", "rich", "sklearn"])
 def test_a_missing_package_is_named_with_the_pip_line(missing):
     code = (
         f"import sys; sys.modules[{missing!r}] = None; "
@@ -145,6 +145,6 @@ def test_a_missing_package_is_named_with_the_pip_line(missing):
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert answer.returncode == 1
-    assert answer.stderr == (
-        'metrics-lake: the demo needs scikit-learn and rich: pip install "metrics-lake[demo]"\n'
-    )
+    assert answer.stderr.startswith("metrics-lake: the ")
+    assert answer.stderr.endswith('pip install "metrics-lake[demo]"\n')
+    assert answer.stderr.count("\n") == 1

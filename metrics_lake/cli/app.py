@@ -1,0 +1,143 @@
+"""The group of all commands, and what becomes of their errors."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+import warnings
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import rich  # noqa: F401 -- a missing package is told before a command runs, not in its middle
+
+from metrics_lake import __version__
+from metrics_lake.cli import doctor, inspecting, reading, upkeep, writing
+from metrics_lake.cli.codes import FAILURE, STOPPED, USAGE, code_of
+from metrics_lake.cli.place import LakeCommand, LakeGroup, Place
+from metrics_lake.errors import MetricsLakeError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["main_group", "run"]
+
+_HELP: Final = """\
+ML metrics as Parquet in your own bucket or folder.
+
+The lake is --url, else $METRICS_LAKE_URL, else ./metrics-lake. RESOURCE and METRIC are patterns in ls,
+history, best, compare and export ('*' any text, '?' one character, '[*]' a star; --exact takes them
+literally), and literal everywhere else.
+
+Data goes to standard output, as a table on a terminal and as JSON lines in a pipe; --format says otherwise.
+Messages and progress go to standard error.
+"""
+
+_EPILOG: Final = """\
+\b
+Exit codes: 0 done, 1 failure, 2 wrong arguments, 3 not found, 4 damaged data.
+
+\b
+JSON has every value exactly. What JSON lacks is an object with the one key $kind, as the lake
+itself writes it: {"$kind":["float","nan"]}; `log --json` takes it back. CSV has numbers in the
+shortest form that reads back the same, other values as their JSON; with --full, and in exports,
+its column "kind" tells the text "3" from the number. Parquet has value, kind and text.
+
+\b
+Completion: put the line of your shell into its start file.
+  eval "$(_METRICS_LAKE_COMPLETE=bash_source metrics-lake)"       # ~/.bashrc
+  eval "$(_METRICS_LAKE_COMPLETE=zsh_source metrics-lake)"        # ~/.zshrc
+  _METRICS_LAKE_COMPLETE=fish_source metrics-lake | source        # ~/.config/fish/config.fish
+"""
+
+
+@click.group(
+    cls=LakeGroup,
+    help=_HELP,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.version_option(__version__, message="metrics-lake %(version)s")
+def main_group() -> None:
+    """The group of all commands."""
+
+
+@click.command("demo", cls=LakeCommand, short_help="Train small models and show what the lake then holds.")
+@click.pass_obj
+def _demo(place: Place) -> None:
+    """Train small models, log them and show what the lake then holds.
+
+    The models are real and learn data that scikit-learn ships; the best of them are copied to model versions,
+    and their predictions are logged. Everything it writes has an id that begins with demo/. Under a minute.
+    """
+    try:
+        from metrics_lake.cli import demo
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in {"sklearn", "numpy"}:
+            raise
+        raise click.ClickException(
+            'the demo needs scikit-learn and rich: pip install "metrics-lake[demo]"'
+        ) from error
+    demo.run(place.url, place.storage_options)
+
+
+for _command in (
+    *writing.COMMANDS,
+    *reading.COMMANDS,
+    *inspecting.COMMANDS,
+    *upkeep.COMMANDS,
+    doctor.doctor,
+    _demo,
+):
+    main_group.add_command(_command)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return the exit code; an error becomes one line on standard error.
+
+    Args:
+        arguments: What stands behind ``metrics-lake`` on the command line.
+    """
+    warnings.showwarning = _show_warning
+    # click does not say which command was running when it gives an error back.
+    is_debug = "--debug" in arguments
+    try:
+        found = main_group.main(list(arguments), prog_name="metrics-lake", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return USAGE
+    except click.UsageError as error:
+        return _failed(_usage(error), USAGE, is_debug)
+    except click.ClickException as error:
+        return _failed(error.format_message(), error.exit_code, is_debug)
+    except click.Abort:
+        return _failed("stopped", STOPPED, is_debug=False)
+    except MetricsLakeError as error:
+        return _failed(str(error), code_of(error), is_debug)
+    except OSError as error:
+        # A file that the user named: the lake's own failures are StorageErrors.
+        named = f"{error.filename}: " if error.filename else ""
+        return _failed(f"{named}{error.strerror or error}", FAILURE, is_debug)
+    return found if isinstance(found, int) else 0
+
+
+def _usage(error: click.UsageError) -> str:
+    message = error.format_message().rstrip(".")
+    where = error.ctx.command_path if error.ctx is not None else "metrics-lake"
+    return f"{message}. Try: {where} --help"
+
+
+def _failed(message: str, code: int, is_debug: bool) -> int:
+    if is_debug:
+        traceback.print_exc()
+    sys.stdout.flush()
+    _say(message)
+    return code
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    _say(f"warning: {message}")
+
+
+def _say(message: str) -> None:
+    line = " ".join(message.split())
+    click.echo("metrics-lake: " + "".join(each if each.isprintable() else "?" for each in line), err=True)
