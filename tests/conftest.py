@@ -38,10 +38,16 @@ def _own_state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """In CI a skipped test is a failure: everything that a test may need is installed there."""
+    """In CI a skipped test is a failure: everything that a test may need is installed there.
+
+    Only the tests marked ``oracle`` may be: CI runs them in an environment of their own.
+    """
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter is None or not os.environ.get("CI") or hasattr(session.config, "workerinput"):
         return
-    if skipped := reporter.stats.get("skipped", []):
+    skipped = reporter.stats.get("skipped", [])
+    if "METRICS_LAKE_ORACLES" not in os.environ:
+        skipped = [report for report in skipped if "oracle" not in report.keywords]
+    if skipped:
         reporter.write_line(f"{len(skipped)} tests were skipped, which CI does not allow.", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

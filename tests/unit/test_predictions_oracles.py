@@ -155,6 +155,8 @@ def test_segment_without_a_reference_says_so():
     assert reasons == {None: None, "a": None, "b": "the reference has no such segment"}
 
 
+@pytest.mark.oracle
+@pytest.mark.filterwarnings("ignore")  # what torch and torchmetrics say of each other is not ours
 def test_torchmetrics_agree():
     torch = pytest.importorskip("torch")
     functional = pytest.importorskip("torchmetrics.functional")
@@ -176,6 +178,8 @@ def test_torchmetrics_agree():
         assert found[name]["value"] == pytest.approx(float(value), abs=1e-6 + found[name]["bound"]), name
 
 
+@pytest.mark.oracle
+@pytest.mark.filterwarnings("ignore")
 def test_tensors_of_torch_give_what_arrays_give():
     torch = pytest.importorskip("torch")
     big = 2**53 + 1
@@ -188,6 +192,8 @@ def test_tensors_of_torch_give_what_arrays_give():
         assert numbers(prediction_state(tensor)) == numbers(prediction_state(plain))
 
 
+@pytest.mark.oracle
+@pytest.mark.filterwarnings("ignore")  # its imports are of numpy's former names
 def test_evidently_psi_of_classes():
     """Evidently's own function where it is installed."""
     utils = pytest.importorskip("evidently.legacy.calculations.stattests.psi")
