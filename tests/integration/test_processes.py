@@ -168,7 +168,7 @@ def test_multiprocessing(local_url, handle, tmp_path, method):
         check=True,
         timeout=120,
     )
-    # Every child has published by itself: none hangs in an import that its parent's thread was in the middle of.
+    # Every child has published by itself: none hangs in an import that its parent's thread was just doing.
     assert not list(Path(handle["state_dir"]).glob("*/*/*"))
     with MetricsLake(local_url, read_only=True) as lake:
         assert lake.history("parent").values("value") == [0.0, 1.0]
