@@ -187,6 +187,32 @@ class Resource:
             at=at,
         )
 
+    def best(
+        self,
+        metric: str,
+        *,
+        mode: Literal["max", "min"],
+        by: Literal["best", "last", "step"] = "best",
+        step: int | None = None,
+        tags: Mapping[str, Any] | None = None,
+        at: Any = None,
+    ) -> Result:
+        """Return the best point of a metric of this resource, one row; see ``MetricsLake.best``."""
+        return self._lake.best(
+            metric, mode=mode, by=by, step=step, resources=self.id, tags=self._read_tags(tags), at=at
+        )
+
+    def compare(
+        self,
+        metrics: Any = None,
+        *,
+        stat: Literal["last", "first", "min", "max", "mean", "count"] = "last",
+        tags: Mapping[str, Any] | None = None,
+        at: Any = None,
+    ) -> Result:
+        """Return this resource's row of a comparison; see ``MetricsLake.compare``."""
+        return self._lake.compare(self.id, metrics, stat=stat, tags=self._read_tags(tags), at=at)
+
     def log_prediction_metrics(self, predictions: Any, **options: Any) -> PredictionMetrics:
         """Compute and log metrics of this job's predictions; see ``MetricsLake.log_prediction_metrics``."""
         options["tags"] = self._tagged(options.get("tags"))

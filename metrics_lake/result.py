@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from html import escape
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
@@ -22,12 +23,26 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-__all__ = ["Result"]
+__all__ = ["Exact", "Result"]
 
 _TOTAL: Final = "total_points"
 _REPR_ROWS: Final = 10
 _HTML_ROWS: Final = 20
 _CELL_WIDTH: Final = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """A table of which some columns show a view of values whose exact form is kept beside it.
+
+    Attributes:
+        table: What users see as columns.
+        values: For these columns a table ``kind value text``, a row a row, by which values are decoded;
+            where ``kind`` is NULL there is no value.
+    """
+
+    table: pa.Table
+    values: Mapping[str, pa.Table]
 
 
 class Result:
@@ -42,26 +57,30 @@ class Result:
     nothing. Threads may share it. It does not pickle: send ``result.arrow()``.
 
     Args:
-        run: Computes the whole table.
+        run: Computes the whole table, as it is or with the exact values of some columns.
         stream: Computes it batch by batch; None = through ``run``.
         hidden: Columns that ``run`` returns beside those that users see: ``kind`` and ``text``, by which
             values are decoded; ``total_points``, the same number in each row.
         snapshot: What the rows were read from.
         notes: What was done to the points, such as ``downsample`` and ``smooth``.
+        is_plain: True where a column called ``value`` beside one called ``kind`` means nothing.
     """
 
-    __slots__ = ("_hidden", "_lock", "_notes", "_run", "_stream", "_table", "snapshot")
+    __slots__ = ("_exact", "_hidden", "_is_plain", "_lock", "_notes", "_run", "_stream", "_table", "snapshot")
 
     def __init__(
         self,
-        run: Callable[[], pa.Table],
+        run: Callable[[], pa.Table | Exact],
         *,
         stream: Callable[[], pa.RecordBatchReader] | None = None,
         hidden: tuple[str, ...] = (),
         snapshot: Any = None,
         notes: Mapping[str, Any] | None = None,
+        is_plain: bool = False,
     ) -> None:
         self._run = run
+        self._exact: Mapping[str, pa.Table] = {}
+        self._is_plain = is_plain
         self._stream = stream
         self._hidden = frozenset(hidden)
         self._table: pa.Table | None = None
@@ -257,7 +276,11 @@ class Result:
     def _whole(self) -> pa.Table:
         with self._lock:
             if self._table is None:
-                table = self._run()
+                answer = self._run()
+                if isinstance(answer, Exact):
+                    table, self._exact = answer.table, answer.values
+                else:
+                    table = answer
                 if _TOTAL in self._hidden and _TOTAL in table.column_names:
                     self._notes[_TOTAL] = table.column(_TOTAL)[0].as_py() if table.num_rows else 0
                     table = table.drop_columns([_TOTAL])
@@ -274,12 +297,17 @@ class Result:
         return table.select(self._names(table))
 
     def _python(self, table: pa.Table, name: str) -> list[Any]:
-        if name == "value" and "kind" in table.column_names:
+        if name in self._exact:
+            return _decoded(self._exact[name].slice(0, table.num_rows))
+        if name == "value" and "kind" in table.column_names and not self._is_plain:
             return _decoded(table)
         column = table.column(name)
         if str(column.type).startswith("map<"):
             return [None if pairs is None else dict(pairs) for pairs in column.to_pylist()]
         found: list[Any] = column.to_pylist()
+        # DuckDB's sum of integers is a DECIMAL(38, 0) in Arrow.
+        if str(column.type).startswith("decimal128") and column.type.scale == 0:
+            return [None if each is None else int(each) for each in found]
         return found
 
     def _head(self, limit: int) -> tuple[list[str], list[list[str]], int]:
@@ -319,7 +347,8 @@ def _decoded(table: pa.Table) -> list[Any]:
     from metrics_lake.values import decode_columns
 
     names = table.column_names
-    kind: list[Any] = table.column("kind").to_pylist()
+    # No point is there where there is no kind; None is what is shown.
+    kind: list[Any] = [each or "null" for each in table.column("kind").to_pylist()]
     text = table.column("text").to_pylist() if "text" in names else [None] * table.num_rows
     return decode_columns(kind, table.column("value").to_pylist(), text)
 

@@ -6,9 +6,10 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from metrics_lake.errors import InvalidInputError, NotPublishedError
+from metrics_lake.errors import InvalidInputError, MetricsLakeError
 from metrics_lake.handle import Resource
 from metrics_lake.lake.access import check_choice
+from metrics_lake.lake.analysing import AnalysisVerbs
 from metrics_lake.lake.predicting import PredictionVerbs
 from metrics_lake.lake.reading import ReadVerbs
 from metrics_lake.lake.writing import WriteVerbs
@@ -39,7 +40,7 @@ __all__ = ["MetricsLake"]
 DEFAULT_URL: Final = "metrics-lake"
 
 
-class MetricsLake(WriteVerbs, ReadVerbs, PredictionVerbs, BaseMetricsTracker):
+class MetricsLake(WriteVerbs, ReadVerbs, AnalysisVerbs, PredictionVerbs, BaseMetricsTracker):
     """A lake of metrics under one url: log, read, copy, with no server and no catalog.
 
     Making one reads and writes nothing. The first write makes the lake if there is none; the first read of a
@@ -150,7 +151,7 @@ class MetricsLake(WriteVerbs, ReadVerbs, PredictionVerbs, BaseMetricsTracker):
     ) -> None:
         try:
             self.close()
-        except NotPublishedError as failure:
+        except MetricsLakeError as failure:
             if error is None:
                 raise
             error.add_note(f"metrics_lake: {failure}")
@@ -158,7 +159,7 @@ class MetricsLake(WriteVerbs, ReadVerbs, PredictionVerbs, BaseMetricsTracker):
     def _flush_on_leaving(self, error: BaseException | None) -> None:
         try:
             self._writer.flush()
-        except NotPublishedError as failure:
+        except MetricsLakeError as failure:
             if error is None:
                 raise
             error.add_note(f"metrics_lake: {failure}")

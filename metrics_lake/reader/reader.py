@@ -7,14 +7,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from metrics_lake.commits import Snapshot, snapshot_from_text
-from metrics_lake.errors import AmbiguousSeriesError, InvalidInputError, NotFoundError
+from metrics_lake.errors import InvalidInputError, NotFoundError
 from metrics_lake.points import checked_step, checked_timestamp
 from metrics_lake.reader.cache import ByteCache
 from metrics_lake.reader.history import history_query, list_resources, rows_to_copy
+from metrics_lake.reader.overview import ambiguous_series
 from metrics_lake.reader.recent import SCAN_ROWS
 from metrics_lake.reader.selection import Ids, IdsLike, Selection, Steps, StepsLike
 from metrics_lake.reader.table import TableReader
-from metrics_lake.resources import canonical_tags, nearest, tags_from_key, tags_key
+from metrics_lake.resources import canonical_tags, nearest, tags_key
 from metrics_lake.result import Result
 from metrics_lake.schema import METRICS
 
@@ -71,6 +72,11 @@ class Reader:
         self._scan_rows = scan_rows
         self._noticed = noticed
         self._tables: dict[str, TableReader] = {}
+
+    @property
+    def storage(self) -> Storage:
+        """The lake's objects."""
+        return self._storage
 
     def table(self, name: str = METRICS) -> TableReader:
         """Return the reader of one table."""
@@ -130,7 +136,7 @@ class Reader:
             )
         at_step = checked_step(step)
         wanted = None if tags is None else tags_key(canonical_tags(tags))
-        pinned, instant = self._moment(METRICS, at)
+        pinned, instant = self.moment(METRICS, at)
         table = self.table()
         both = Selection(Ids((resource,)), Ids((metric,)))
 
@@ -168,7 +174,7 @@ class Reader:
             SnapshotExpired: The version or snapshot asked for is gone.
         """
         wanted = None if tags is None else tags_key(canonical_tags(tags))
-        pinned, instant = self._moment(METRICS, at)
+        pinned, instant = self.moment(METRICS, at)
         table = self.table()
 
         def answer(snapshot: Snapshot) -> dict[str, Point]:
@@ -199,14 +205,14 @@ class Reader:
             SnapshotExpired: The version or snapshot asked for is gone.
         """
         selection = Selection.of(pattern)
-        pinned, instant = self._moment(METRICS, at)
+        pinned, instant = self.moment(METRICS, at)
         table = self.table()
         snapshot = pinned or table.snapshot()
 
         def run() -> pa.Table:
             return list_resources(table.summaries(snapshot, selection, instant=instant), selection)
 
-        return Result(lambda: self._pinned(table, snapshot, run), snapshot=snapshot)
+        return Result(lambda: self.pinned(table, snapshot, run), snapshot=snapshot)
 
     # ---- rows ----------------------------------------------------------------------------------------------
 
@@ -256,7 +262,7 @@ class Reader:
         """
         selection = Selection.of(resources, metrics, steps=steps, since=since, until=until, tags=tags)
         asked = history_query(repeats=repeats, downsample=downsample, smooth=smooth, full=full)
-        pinned, instant = self._moment(METRICS, at)
+        pinned, instant = self.moment(METRICS, at)
         selection = selection.up_to(instant)
         table = self.table()
         snapshot = pinned or table.snapshot()
@@ -268,8 +274,8 @@ class Reader:
             return table.stream(snapshot, selection, asked.sql, dict(asked.bindings))
 
         return Result(
-            lambda: self._pinned(table, snapshot, run),
-            stream=lambda: self._pinned(table, snapshot, stream),
+            lambda: self.pinned(table, snapshot, run),
+            stream=lambda: self.pinned(table, snapshot, stream),
             hidden=asked.hidden,
             snapshot=snapshot,
             notes=asked.notes,
@@ -306,14 +312,14 @@ class Reader:
         table = self.table()
         pinned = snapshot or table.snapshot()
         source = Selection(Ids((resource,)), wanted)
-        ids = self._pinned(table, pinned, lambda: table.metric_ids(pinned, resource))
+        ids = self.pinned(table, pinned, lambda: table.metric_ids(pinned, resource))
         for name in () if wanted is None else wanted.names:
             if name not in ids:
                 raise self.not_found(resource, name)
         if not any(wanted is None or wanted.matches(each) for each in ids):
             raise self.not_found(resource, None if wanted is None or not ids else repr(metrics))
         selection, sql, bindings = rows_to_copy(source, resource, to)
-        return self._pinned(table, pinned, lambda: table.stream(pinned, selection, sql, bindings))
+        return self.pinned(table, pinned, lambda: table.stream(pinned, selection, sql, bindings))
 
     def not_found(self, resource: str, metric: str | None = None) -> NotFoundError:
         """Return the error that there is no such resource, or no such metric of it, with near names."""
@@ -339,7 +345,7 @@ class Reader:
 
     # -------------------------------------------------------------------------------------------------------
 
-    def _moment(self, table: str, at: Any) -> tuple[Snapshot | None, int | None]:
+    def moment(self, table: str, at: Any) -> tuple[Snapshot | None, int | None]:
         """Return what ``at`` pins: a snapshot, or an instant in microseconds, or neither."""
         if at is None:
             return None, None
@@ -358,7 +364,12 @@ class Reader:
         )
 
     @staticmethod
-    def _pinned(table: TableReader, snapshot: Snapshot, run: Callable[[], _Answer]) -> _Answer:
+    def pinned(table: TableReader, snapshot: Snapshot, run: Callable[[], _Answer]) -> _Answer:
+        """Return an answer from one snapshot and no other.
+
+        Raises:
+            SnapshotExpired: One of its objects is gone.
+        """
         return table.read(lambda _: run(), snapshot)
 
 
@@ -369,15 +380,7 @@ def _series(latest: Mapping[str, Point], wanted: str | None, resource: str, metr
     if "" in latest:
         return ""
     if len(latest) > 1:
-        shown = [str(tags_from_key(key)) for key in sorted(latest)[:5]]
-        more = f" and {len(latest) - 5} more" if len(latest) > 5 else ""
-        raise AmbiguousSeriesError(
-            f"{metric!r} of {resource!r} has {len(latest)} series: {', '.join(shown)}{more}.",
-            hint="Say which with tags={…}, or take all with history().",
-            resource=resource,
-            metric=metric,
-            series=[tags_from_key(key) for key in sorted(latest)],
-        )
+        raise ambiguous_series(resource, metric, latest)
     return next(iter(latest), None)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import pyarrow as pa
 
@@ -14,7 +14,7 @@ from metrics_lake.reader.recent import read_live
 from metrics_lake.schema import arrow_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from metrics_lake.commits import DataFile, LiveFile, Snapshot
     from metrics_lake.reader.datafiles import DataFiles
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from metrics_lake.reader.selection import Selection
     from metrics_lake.storage import Storage
 
-__all__ = ["Scan", "Scanner"]
+__all__ = ["Place", "Scan", "Scanner"]
+
+Place: TypeAlias = "Callable[[int, str], str]"
 
 _SQL_TYPES: Final = {
     "string": "VARCHAR",
@@ -43,13 +45,25 @@ class Scan:
         sql: A subquery that gives the rows, with the table's columns.
         bindings: Its parameters.
         tables: What it reads by name.
-        files: The data files and inbox objects that it reads by path.
+        files: The keys and sizes of the data files and inbox objects that it reads by path.
+        place: Where each of them is for the query; None = where the storage has it, as parameters.
     """
 
     sql: str
     bindings: dict[str, Any] = field(default_factory=dict)
     tables: dict[str, query.Source] = field(default_factory=dict)
     files: list[tuple[str, int]] = field(default_factory=list)
+    place: Place | None = None
+
+    def add_files(self, name: str, files: Sequence[tuple[str, int]], path_of: Callable[[str], str]) -> str:
+        """Add files to be read and return the SQL of the list of their paths."""
+        first = len(self.files)
+        self.files += files
+        if self.place is None:
+            self.bindings[name] = [path_of(key) for key, _ in files]
+            return f"${name}"
+        paths = [self.place(first + number, key) for number, (key, _) in enumerate(files)]
+        return "[" + ", ".join("'" + path.replace("'", "''") + "'" for path in paths) + "]"
 
 
 class Scanner:
@@ -73,6 +87,7 @@ class Scanner:
         groups: Sequence[Group],
         selection: Selection,
         files: Sequence[DataFile] | None = None,
+        place: Place | None = None,
     ) -> Scan:
         """Return the sources of a selection's rows.
 
@@ -81,8 +96,11 @@ class Scanner:
             groups: The rows of the snapshot's inbox.
             selection: Which rows.
             files: The data files to read; None = all of the snapshot's that may hold such rows.
+            place: Where each file is for the query, given its number among the scan's files and its key;
+                then paths stand in the SQL itself, as views need it, and no source can be read only once.
+                None = where the storage has it.
         """
-        scan = Scan("")
+        scan = Scan("", place=place)
         condition = selection.sql(scan.bindings)
         parts: list[str] = []
         if not selection.is_empty:
@@ -117,7 +135,7 @@ class Scanner:
             text = sql.replace("{points}", scan.sql)
             return query.run(text, {**scan.bindings, **(bindings or {})}, **scan.tables)
         except (CorruptObjectError, QueryError, ObjectNotFoundError) as error:
-            raise self._named(scan, error) from error
+            raise self.named(scan, error) from error
 
     def stream(self, scan: Scan, sql: str, bindings: dict[str, Any] | None = None) -> pa.RecordBatchReader:
         """Return the result of a query over a scan as a reader.
@@ -129,13 +147,13 @@ class Scanner:
             text = sql.replace("{points}", scan.sql)
             reader = query.stream(text, {**scan.bindings, **(bindings or {})}, **scan.tables)
         except (CorruptObjectError, QueryError, ObjectNotFoundError) as error:
-            raise self._named(scan, error) from error
+            raise self.named(scan, error) from error
 
         def batches() -> Iterator[pa.RecordBatch]:
             try:
                 yield from reader
             except (CorruptObjectError, QueryError, ObjectNotFoundError) as error:
-                raise self._named(scan, error) from error
+                raise self.named(scan, error) from error
 
         return pa.RecordBatchReader.from_batches(reader.schema, batches())
 
@@ -146,25 +164,23 @@ class Scanner:
     ) -> None:
         if not files:
             return
-        if not self._storage.is_local:
+        if not self._storage.is_local and scan.place is None:
             batches = self._data_files.batches(files, selection)
             scan.tables["data_rows"] = query.Feed(arrow_schema(self._table), batches)
             parts.append("data_rows")
             return
-        scan.files += [(each.key, each.size_bytes) for each in files]
-        ours = [self._pattern(each.key) for each in files if each.is_ours]
+        ours = [(each.key, each.size_bytes) for each in files if each.is_ours]
         if ours:
-            scan.bindings["data_files"] = ours
-            parts.append("read_parquet($data_files, hive_partitioning = false)")
+            paths = scan.add_files("data_files", ours, self._pattern)
+            parts.append(f"read_parquet({paths}, hive_partitioning = false)")
         # Another engine may have written other string, time or integer types: each file by itself, cast.
         for number, each in enumerate(each for each in files if not each.is_ours):
-            scan.bindings[f"foreign_file_{number}"] = [self._pattern(each.key)]
+            path = scan.add_files(f"foreign_file_{number}", [(each.key, each.size_bytes)], self._pattern)
             casts = ", ".join(
                 f'CAST("{column.name}" AS {_sql_type(column.type)}) AS "{column.name}"'
                 for column in arrow_schema(self._table)
             )
-            source = f"read_parquet($foreign_file_{number}, hive_partitioning = false)"
-            parts.append(f"(SELECT {casts} FROM {source})")
+            parts.append(f"(SELECT {casts} FROM read_parquet({path}, hive_partitioning = false))")
 
     def _add_rows(self, scan: Scan, parts: list[str], snapshot: Snapshot, groups: Sequence[Group]) -> None:
         tables = [group.rows for group in groups if group.rows is not None and group.num_rows]
@@ -180,21 +196,21 @@ class Scanner:
         unkept = [live for group in groups if group.rows is None for live in group.files]
         if not unkept:
             return
-        if not self._storage.is_local:
+        if not self._storage.is_local and scan.place is None:
             batches = self._unkept_batches(unkept, selection)
             scan.tables["unkept_rows"] = query.Feed(arrow_schema(self._table), batches)
             parts.append("unkept_rows")
             return
-        scan.files += [(live.name.key, live.size_bytes) for live in unkept]
         whole = [live for live in unkept if live.keep == ((live.name.first, live.name.last),)]
         if whole:
-            scan.bindings["inbox_files"] = [self._pattern(live.name.key) for live in whole]
-            parts.append("read_parquet($inbox_files, hive_partitioning = false)")
+            files = [(live.name.key, live.size_bytes) for live in whole]
+            paths = scan.add_files("inbox_files", files, self._pattern)
+            parts.append(f"read_parquet({paths}, hive_partitioning = false)")
         columns = ", ".join(f'"{name}"' for name in self._columns)  # "column" is a keyword of SQL
         for number, live in enumerate(live for live in unkept if live not in whole):
-            scan.bindings[f"inbox_file_{number}"] = [self._pattern(live.name.key)]
+            path = scan.add_files(f"inbox_file_{number}", [(live.name.key, live.size_bytes)], self._pattern)
             kept = " OR ".join(f"seq BETWEEN {first} AND {last}" for first, last in live.keep)
-            source = f"read_parquet($inbox_file_{number}, hive_partitioning = false)"
+            source = f"read_parquet({path}, hive_partitioning = false)"
             parts.append(f"(SELECT {columns} FROM {source} WHERE {kept})")
 
     def _unkept_batches(self, files: Sequence[LiveFile], selection: Selection) -> Iterator[pa.RecordBatch]:
@@ -205,7 +221,7 @@ class Scanner:
     def _pattern(self, key: str) -> str:
         return query.file_pattern(self._storage.local_path(key))
 
-    def _named(
+    def named(
         self, scan: Scan, error: CorruptObjectError | QueryError | ObjectNotFoundError
     ) -> CorruptObjectError | QueryError | ObjectNotFoundError:
         """Return an error of DuckDB with the key of the object that it is about."""

@@ -296,11 +296,16 @@ class Selection:
             part += " AND (step::HUGEINT - $step_first::HUGEINT) % $step_stride = 0"
         return part
 
+    def series_of(self, summary: pa.Table) -> pa.Table:
+        """Return the series of a summary that have these ids."""
+        for column, ids in (("resource", self.resources), ("metric", self.metrics)):
+            if ids is not None and summary.num_rows:
+                summary = summary.filter(ids.mask(summary.column(column)))
+        return summary
+
     def rows_of(self, rows: pa.Table) -> pa.Table:
         """Return the rows of an Arrow table that may be among these: by ids and times only."""
-        for column, ids in (("resource", self.resources), ("metric", self.metrics)):
-            if ids is not None and rows.num_rows:
-                rows = rows.filter(ids.mask(rows.column(column)))
+        rows = self.series_of(rows)
         if self.tags_key is not None and rows.num_rows:
             keys: Any = rows.column("tags_key")
             rows = rows.filter(pc.equal(keys, self.tags_key))

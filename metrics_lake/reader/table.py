@@ -13,7 +13,7 @@ from metrics_lake.errors import ObjectNotFoundError, SnapshotExpired
 from metrics_lake.reader.datafiles import DataFiles
 from metrics_lake.reader.lookup import Order, Point, find_series, newest_in_rows, point_of, series_range
 from metrics_lake.reader.recent import SCAN_ROWS, Recent
-from metrics_lake.reader.scan import Scan, Scanner
+from metrics_lake.reader.scan import Place, Scan, Scanner
 from metrics_lake.reader.selection import Ids, Selection
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from metrics_lake.reader.cache import ByteCache
     from metrics_lake.storage import Storage
 
-__all__ = ["TableReader"]
+__all__ = ["TableReader", "expired", "has_later"]
 
 pc: Any = pyarrow.compute  # pyarrow-stubs knows no Python scalars as arguments
 
@@ -113,6 +113,19 @@ class TableReader:
         groups = self._recent.groups(snapshot.inbox)
         return self._scanner.scan(snapshot, groups, selection, files)
 
+    def scan_at(self, snapshot: Snapshot, selection: Selection, place: Place) -> Scan:
+        """Return the sources of a selection's rows for a view: Arrow tables, paths from ``place``."""
+        groups = self._recent.groups(snapshot.inbox)
+        return self._scanner.scan(snapshot, groups, selection, place=place)
+
+    def tail(self, key: str, fetch: Callable[[], bytes]) -> bytes:
+        """Return the end of a data file, fetched once."""
+        kept: bytes | None = self._cache.get(("tail", key))
+        if kept is None:
+            kept = fetch()
+            self._cache.put(("tail", key), kept, len(kept))
+        return kept
+
     def run(
         self, snapshot: Snapshot, selection: Selection, sql: str, bindings: dict[str, Any] | None = None
     ) -> pa.Table:
@@ -192,19 +205,42 @@ class TableReader:
             resource: Only this one's series.
             instant: As it was at this instant, in microseconds since 1970; None = now.
         """
-        merged = series.merge(self._summary_parts(snapshot, selection, resource))
-        if instant is None or not _has_later(merged, instant):
+        merged = series.merge(self.summary_parts(snapshot, selection, resource))
+        if instant is None or not has_later(merged, instant):
             return merged
+        return self.summarised_until(snapshot, selection, instant)
+
+    def summarised_until(self, snapshot: Snapshot, selection: Selection, instant: int) -> pa.Table:
+        """Return the series summary of a selection's rows up to an instant; reads the rows."""
         sql = series.summarise_sql("{points}")
         return self.run(snapshot, selection.up_to(instant), sql).cast(series.summary_schema())
+
+    def exact(self, snapshot: Snapshot, rows: pa.Table) -> pa.Table:
+        """Return ``resource writer seq value kind text`` of rows that a summary cuts, as they are stored.
+
+        Args:
+            snapshot: What to read.
+            rows: With the columns ``resource metric timestamp writer seq``.
+        """
+        times: list[Any] = rows.column("timestamp").cast(pa.int64()).to_pylist()
+        names: Any = (dict.fromkeys(rows.column(name).to_pylist()) for name in ("resource", "metric"))
+        resources, metrics = (Ids(tuple(each)) for each in names)
+        selection = Selection(resources, metrics, since=min(times), until=max(times) + 1)
+        sql = """
+            SELECT resource, writer, seq, value, kind, text FROM {points}
+            WHERE (resource, writer, seq) IN
+                (SELECT (unnest($cut_resource), unnest($cut_writer), unnest($cut_seq)))
+        """
+        bindings = {f"cut_{name}": rows.column(name).to_pylist() for name in ("resource", "writer", "seq")}
+        return self.run(snapshot, selection, sql, bindings)
 
     def latest_points(
         self, snapshot: Snapshot, resource: str, instant: int | None
     ) -> dict[str, dict[str, Point]]:
         """Return the latest point of each series of a resource, by metric and ``tags_key``."""
         selection = Selection(Ids((resource,)))
-        parts = self._summary_parts(snapshot, selection, resource)
-        if instant is not None and any(_has_later(part, instant) for part in parts):
+        parts = self.summary_parts(snapshot, selection, resource)
+        if instant is not None and any(has_later(part, instant) for part in parts):
             parts = [self.summaries(snapshot, selection, resource=resource, instant=instant)]
         found: dict[str, dict[str, Point]] = {}
         # In Python, because a merge in SQL takes 17 ms: a loop over one resource's series, not its points.
@@ -219,7 +255,7 @@ class TableReader:
 
     def metric_ids(self, snapshot: Snapshot, resource: str) -> list[str]:
         """Return the ids of a resource's metrics in order."""
-        parts = self._summary_parts(snapshot, Selection(Ids((resource,))), resource)
+        parts = self.summary_parts(snapshot, Selection(Ids((resource,))), resource)
         found: set[Any] = set()
         for part in parts:
             found.update(part.column("metric").to_pylist())
@@ -242,9 +278,10 @@ class TableReader:
         (whole,) = _points(self.run(snapshot, exact, sql, row), "last")
         return whole
 
-    def _summary_parts(
-        self, snapshot: Snapshot, selection: Selection, resource: str | None
+    def summary_parts(
+        self, snapshot: Snapshot, selection: Selection, resource: str | None = None
     ) -> list[pa.Table]:
+        """Return summaries of disjoint rows: all of a selection's ids, and maybe others."""
         groups = self._recent.groups(snapshot.inbox)
         parts = [_of_resource(group.summarised(), resource) for group in groups]
         rows = [selection.rows_of(run.rows) for run in snapshot.pending]
@@ -309,7 +346,7 @@ def _points(found: pa.Table, column: str) -> list[Point]:
     ]
 
 
-def _has_later(summary: pa.Table, instant: int) -> bool:
+def has_later(summary: pa.Table, instant: int) -> bool:
     """Say whether any series of a summary has a point after an instant."""
     if not summary.num_rows:
         return False

@@ -69,7 +69,7 @@ def test_what_does_not_fit_in_memory_goes_to_disk_and_leaves_nothing(tmp_path):
         "import os, sys\n"
         "from metrics_lake import query\n"
         "query.run('SELECT 1')\n"
-        "query._databases[os.getpid()].execute(\"SET memory_limit = '200MB'\")\n"
+        "query.database._databases[os.getpid()].execute(\"SET memory_limit = '200MB'\")\n"
         "sql = 'SELECT range AS a, hash(range)::VARCHAR AS h FROM range(3000000) ORDER BY h'\n"
         "assert sum(batch.num_rows for batch in query.stream(sql)) == 3000000\n"
     )

@@ -1,4 +1,4 @@
-"""The only user of DuckDB: SQL over Arrow tables and Parquet files, with bound parameters.
+"""Our own SQL over Arrow tables and Parquet files, with bound parameters.
 
 There is one in-memory database per process and one cursor per query. A cursor's registered Arrow tables are
 its own: two queries at once never see each other's, and they go when the query ends.
@@ -30,7 +30,20 @@ from metrics_lake.errors import (
     StorageError,
 )
 
-__all__ = ["Bindings", "Feed", "Source", "file_pattern", "run", "stream"]
+__all__ = [
+    "SETTINGS",
+    "Bindings",
+    "Feed",
+    "Source",
+    "file_pattern",
+    "leave_to_parent",
+    "new_cursor",
+    "reader_of",
+    "run",
+    "spill_directory",
+    "stream",
+    "translation",
+]
 
 
 @dataclass(slots=True, eq=False)
@@ -65,7 +78,7 @@ Source = pa.Table | Feed
 Bindings = Mapping[str, Any]
 """The values of a query's ``$name`` parameters; each must occur in the SQL."""
 
-_SETTINGS: Final[dict[str, str | bool]] = {
+SETTINGS: Final[dict[str, str | bool]] = {
     # Never anything from the network at run time, never a Python variable by its name.
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
@@ -75,6 +88,8 @@ _SETTINGS: Final[dict[str, str | bool]] = {
     # Half of what the container or machine has: a training run lives beside us.
     "memory_limit": "50%",
 }
+"""What every connection that we make is set to."""
+
 _AFTER_OPENING: Final = (
     # Names of data files are never reused, so a footer that was read once stays right: a point read in one
     # 2.5 M-row file took 10.7 ms without and 5.1 ms with it (November 2026).
@@ -114,7 +129,7 @@ def run(sql: str, bindings: Bindings | None = None, /, **tables: Source) -> pa.T
         StorageError: The disk failed or is full.
         QueryError: The query needs more memory than it may have, or DuckDB failed otherwise.
     """
-    with _translated(tables), closing(_cursor()) as cursor:
+    with _translated(tables), closing(new_cursor()) as cursor:
         table: pa.Table = _relation(cursor, sql, bindings, tables).to_arrow_table()
     return table
 
@@ -128,8 +143,8 @@ def stream(sql: str, bindings: Bindings | None = None, /, **tables: Source) -> p
         MetricsLakeError: As for ``run``, here or while the reader is read.
     """
     with _translated(tables):
-        cursor = _cursor()
-        source = _reader_of(_relation(cursor, sql, bindings, tables))
+        cursor = new_cursor()
+        source = reader_of(_relation(cursor, sql, bindings, tables))
 
     def batches() -> Iterator[pa.RecordBatch]:
         with _translated(tables), closing(cursor):
@@ -151,44 +166,58 @@ def _relation(
     return cursor.sql(sql, params=dict(bindings) if bindings else None)
 
 
-def _reader_of(relation: Any) -> pa.RecordBatchReader:
+def reader_of(relation: Any) -> pa.RecordBatchReader:
+    """Return a relation's rows as a reader that computes them while it is read."""
     # The name that DuckDB 2.0 keeps, and the one that older versions have.
     method = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
     reader: pa.RecordBatchReader = method(_STREAM_ROWS)
     return reader
 
 
-def _cursor() -> duckdb.DuckDBPyConnection:
+def new_cursor() -> duckdb.DuckDBPyConnection:
+    """Return a cursor of this process's database."""
     database = _databases.get(os.getpid())
     if database is None:
         with _lock:
             database = _databases.get(os.getpid())
             if database is None:
                 database = _databases[os.getpid()] = _connect()
+    # A cursor, other than a first connection in a notebook, shows no progress bar.
     return database.cursor()
 
 
-def _connect() -> duckdb.DuckDBPyConnection:
+def spill_directory() -> str:
+    """Return where a database may put what does not fit in memory; it goes with the database."""
     # Made by DuckDB when something spills, and only the last part of the path; a name that nobody can guess,
     # because others may write to this directory too.
-    spill = Path(tempfile.gettempdir(), f"metrics-lake-{uuid.uuid4().hex}")
-    config: dict[str, str | bool | int | float | list[str]] = {**_SETTINGS, "temp_directory": str(spill)}
+    return str(Path(tempfile.gettempdir(), f"metrics-lake-{uuid.uuid4().hex}"))
+
+
+def _connect() -> duckdb.DuckDBPyConnection:
+    config: dict[str, str | bool | int | float | list[str]] = {
+        **SETTINGS,
+        "temp_directory": spill_directory(),
+    }
     database = duckdb.connect(":memory:", config=config)
     for setting in _AFTER_OPENING:
         database.execute(setting)
     return database
 
 
-def _after_fork() -> None:
-    """Let a forked child make a database of its own and never close its parent's.
+def leave_to_parent(database: duckdb.DuckDBPyConnection) -> None:
+    """Keep a forked child from closing its parent's database, even at the interpreter's exit.
 
-    The parent's database has threads that do not exist here, and closing it waits for them for ever: the
-    extra reference keeps even the interpreter's exit from doing that.
+    The database has threads that do not exist in the child, and closing it waits for them for ever.
     """
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(database))
+
+
+def _after_fork() -> None:
+    """Let a forked child make a database of its own and never close its parent's."""
     global _lock
     _lock = Lock()
     for database in _databases.values():
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(database))
+        leave_to_parent(database)
     _databases.clear()
 
 
@@ -205,10 +234,11 @@ def _translated(tables: Mapping[str, Source]) -> Iterator[None]:
         for table in tables.values():
             if isinstance(table, Feed) and table.failure is not None:
                 raise table.failure from error
-        raise _translation(error) from error
+        raise translation(error) from error
 
 
-def _translation(error: BaseException) -> MetricsLakeError:
+def translation(error: BaseException) -> MetricsLakeError:
+    """Return DuckDB's error as one of ours, with its message."""
     text = str(error)
     found = _PARQUET_PATH.search(text)
     path = found["path"] if found else None
