@@ -8,18 +8,26 @@ numpy, pandas and torch are looked for in ``sys.modules`` only: an object of the
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, Any, Final
 
 import polars as pl
 import pyarrow as pa
 
 from metrics_lake.errors import InvalidInputError
-
-if TYPE_CHECKING:
-    from types import ModuleType
+from metrics_lake.predictions.columns import (
+    array_of_tensor,
+    column_of_values,
+    frame_of_arrow,
+    frame_of_column,
+    is_pandas,
+    loaded,
+    mixed_types,
+    numpy_column,
+    pandas_column,
+    type_name,
+)
 
 __all__ = ["BATCH_ROWS", "Source", "adapt", "adapt_column", "rebatch"]
 
@@ -122,7 +130,7 @@ def adapt(
         return _python_rows(list(data), name, argument)
     if isinstance(data, (bytes, bytearray, set, frozenset)) or not isinstance(data, Iterable):
         raise InvalidInputError(
-            f"{argument} is a {_type_name(data)}, which holds no column of values.",
+            f"{argument} is a {type_name(data)}, which holds no column of values.",
             hint="Pass a Series, an array, a list, a frame, an Arrow table or reader, or the path of a "
             "Parquet file.",
             argument=argument,
@@ -139,7 +147,7 @@ def adapt_column(values: Any, name: str, argument: str) -> pl.Series:
     source = adapt(values, name=name, argument=argument)
     if source.frame is None or len(source.schema) != 1:
         raise InvalidInputError(
-            f"{argument} must be one column of values or the name of a column; got {_type_name(values)} "
+            f"{argument} must be one column of values or the name of a column; got {type_name(values)} "
             f"with {len(source.schema)} columns.",
             hint="Pass the column's name, or a Series, an array or a list of one value a row.",
             argument=argument,
@@ -170,7 +178,7 @@ def rebatch(batches: Iterator[pl.DataFrame], rows: int = BATCH_ROWS) -> Iterator
 def _memory(frame: pl.DataFrame, *, is_bare: bool = False, is_matrix: bool = False) -> Source:
     for column in frame:
         if column.dtype == pl.Object:
-            raise _mixed(column.name, column.to_list())
+            raise mixed_types(column.name, column.to_list())
     return Source(
         frame.schema,
         frame.lazy(),
@@ -236,47 +244,41 @@ def _opened(paths: list[str], open_file: OpenFile) -> Source:
         for path in paths:
             with open_file(path) as file, pq.ParquetFile(file, pre_buffer=False) as parquet:
                 for batch in parquet.iter_batches(_PYTHON_CHUNK * 4, columns=list(columns)):
-                    yield _from_arrow(batch)
+                    yield frame_of_arrow(batch)
 
     with open_file(paths[0]) as file, pq.ParquetFile(file) as parquet:
-        schema = _from_arrow(parquet.schema_arrow.empty_table()).schema
+        schema = frame_of_arrow(parquet.schema_arrow.empty_table()).schema
     return Source(schema, batches=batches, is_remote=True)
 
 
 # -- Arrow ------------------------------------------------------------------------------------------------
 
 
-def _from_arrow(data: pa.Table | pa.RecordBatch) -> pl.DataFrame:
-    frame = pl.from_arrow(data)
-    assert isinstance(frame, pl.DataFrame)  # noqa: S101 -- from_arrow of a table: for the type checker
-    return frame
-
-
 def _arrow(data: Any, name: str, argument: str) -> Source | None:
     if isinstance(data, (pa.Table, pa.RecordBatch)):
-        return _memory(_from_arrow(data))
+        return _memory(frame_of_arrow(data))
     if isinstance(data, (pa.Array, pa.ChunkedArray)):
-        return _memory(_arrow_column(data, name), is_bare=True)
+        return _memory(frame_of_column(data, name), is_bare=True)
     if isinstance(data, pa.RecordBatchReader):
         return _reader(data, name)
     if type(data).__module__.startswith("pyarrow") and hasattr(data, "scanner"):
         return _dataset(data)
-    if _is_pandas(data) or not _is_class_with(data, "__arrow_c_stream__", "__arrow_c_array__"):
+    if is_pandas(data) or not _is_class_with(data, "__arrow_c_stream__", "__arrow_c_array__"):
         return None
     if not hasattr(data, "__arrow_c_stream__"):
         try:
-            return _memory(_from_arrow(pa.record_batch(data)))
+            return _memory(frame_of_arrow(pa.record_batch(data)))
         except (pa.ArrowInvalid, TypeError, ValueError):
-            return _memory(_arrow_column(pa.array(data), name), is_bare=True)
+            return _memory(frame_of_column(pa.array(data), name), is_bare=True)
     try:
         return _reader(pa.RecordBatchReader.from_stream(data), name)
     except (pa.ArrowInvalid, TypeError, ValueError):
         # Not a stream of rows but of one column's values.
         try:
-            return _memory(_arrow_column(pa.chunked_array(data), name), is_bare=True)
+            return _memory(frame_of_column(pa.chunked_array(data), name), is_bare=True)
         except (pa.ArrowException, TypeError, ValueError) as error:
             raise InvalidInputError(
-                f"{argument}: the Arrow stream of {_type_name(data)} cannot be read: {error}.",
+                f"{argument}: the Arrow stream of {type_name(data)} cannot be read: {error}.",
                 argument=argument,
             ) from error
 
@@ -285,13 +287,9 @@ def _is_class_with(data: Any, *methods: str) -> bool:
     return not isinstance(data, type) and any(hasattr(type(data), method) for method in methods)
 
 
-def _arrow_column(data: Any, name: str) -> pl.DataFrame:
-    return _from_arrow(pa.table({name: data}))
-
-
 def _reader(reader: pa.RecordBatchReader, name: str) -> Source:
-    schema = _from_arrow(reader.schema.empty_table()).schema
-    return _one_pass((_from_arrow(batch) for batch in reader), name, schema)
+    schema = frame_of_arrow(reader.schema.empty_table()).schema
+    return _one_pass((frame_of_arrow(batch) for batch in reader), name, schema)
 
 
 def _dataset(dataset: Any) -> Source:
@@ -300,28 +298,20 @@ def _dataset(dataset: Any) -> Source:
         for batch in dataset.to_batches(
             columns=list(columns), batch_size=_PYTHON_CHUNK * 2, batch_readahead=2, fragment_readahead=1
         ):
-            yield _from_arrow(batch)
+            yield frame_of_arrow(batch)
 
-    return Source(_from_arrow(dataset.schema.empty_table()).schema, batches=batches)
+    return Source(frame_of_arrow(dataset.schema.empty_table()).schema, batches=batches)
 
 
 # -- pandas, numpy, torch ---------------------------------------------------------------------------------
 
 
-def _loaded(name: str) -> ModuleType | None:
-    return sys.modules.get(name)
-
-
-def _is_pandas(data: Any) -> bool:
-    return type(data).__module__.split(".")[0] == "pandas"
-
-
 def _foreign(data: Any, name: str, argument: str) -> Source | None:
-    if _is_pandas(data):
+    if is_pandas(data):
         return _pandas(data, name, argument)
     if hasattr(data, "detach") and hasattr(data, "cpu") and hasattr(data, "dtype"):
-        return _foreign(_tensor(data), name, argument)
-    numpy = _loaded("numpy")
+        return _foreign(array_of_tensor(data), name, argument)
+    numpy = loaded("numpy")
     if numpy is None:
         return None
     if isinstance(data, numpy.ndarray):
@@ -331,83 +321,27 @@ def _foreign(data: Any, name: str, argument: str) -> Source | None:
     return None
 
 
-def _tensor(tensor: Any) -> Any:
-    """Return a torch tensor as a numpy array; only the half-width floats change type, integers never."""
-    tensor = tensor.detach().cpu()
-    if str(tensor.dtype) in {"torch.bfloat16", "torch.float16"}:
-        tensor = tensor.float()
-    return tensor.numpy()
-
-
 def _pandas(data: Any, name: str, argument: str) -> Source:
     if not hasattr(data, "columns"):
         column = str(getattr(data, "name", None) or name)
-        return _memory(_pandas_column(data, column, argument).to_frame(), is_bare=True)
-    columns = {str(key): _pandas_column(data[key], str(key), argument) for key in data.columns}
+        return _memory(pandas_column(data, column, argument).to_frame(), is_bare=True)
+    columns = {str(key): pandas_column(data[key], str(key), argument) for key in data.columns}
     return _memory(pl.DataFrame(list(columns.values())))
-
-
-def _pandas_column(series: Any, name: str, argument: str) -> pl.Series:
-    """Return a pandas Series or Index as a Polars one; a float NaN stays NaN, so that it is counted so."""
-    numpy = _loaded("numpy")
-    dtype = series.dtype
-    if numpy is not None and isinstance(dtype, numpy.dtype) and dtype.kind in "fiub":
-        return _numpy_column(series.to_numpy(), name, argument)
-    try:
-        return _arrow_column(_plain(pa.array(series, from_pandas=True)), name).to_series()
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
-        if str(dtype) == "object":
-            raise _mixed(name, list(series)) from error
-        raise InvalidInputError(
-            f"{argument}: column {name!r} of type {dtype} cannot be read: {error}.",
-            hint="Convert the column to numbers, booleans or strings.",
-            argument=argument,
-            column=name,
-        ) from error
-
-
-def _plain(array: Any) -> Any:
-    return array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
 
 
 def _numpy(array: Any, name: str, argument: str) -> Source:
     if array.ndim == 1:
-        return _memory(_numpy_column(array, name, argument).to_frame(), is_bare=True)
+        return _memory(numpy_column(array, name, argument).to_frame(), is_bare=True)
     if array.ndim == 2 and array.shape[1] == 1:
-        return _memory(_numpy_column(array[:, 0], name, argument).to_frame(), is_bare=True)
+        return _memory(numpy_column(array[:, 0], name, argument).to_frame(), is_bare=True)
     if array.ndim == 2 and array.shape[1] > 1:
-        columns = [_numpy_column(array[:, i], str(i), argument) for i in range(array.shape[1])]
+        columns = [numpy_column(array[:, i], str(i), argument) for i in range(array.shape[1])]
         return _memory(pl.DataFrame(columns), is_bare=True, is_matrix=True)
     raise InvalidInputError(
         f"{argument} has the shape {tuple(array.shape)}.",
         hint="Pass one dimension (a value a row) or two (rows x classes).",
         argument=argument,
     )
-
-
-def _numpy_column(array: Any, name: str, argument: str) -> pl.Series:
-    numpy = _loaded("numpy")
-    kind = array.dtype.kind
-    if kind in "cVmM":
-        raise InvalidInputError(
-            f"{argument}: an array of {array.dtype} holds no predictions.",
-            hint="Pass numbers, booleans or strings.",
-            argument=argument,
-        )
-    if kind in "OUS" or numpy is None:
-        return _values(name, array.tolist())
-    mask = getattr(array, "mask", None)
-    plain = array.data if mask is not None else array
-    if array.dtype.itemsize > 8:
-        plain = plain.astype("float64")
-    elif array.dtype == "float16":
-        plain = plain.astype("float32")
-    plain = numpy.ascontiguousarray(plain, dtype=plain.dtype.newbyteorder("="))
-    series = pl.Series(name, plain)
-    if mask is None or mask is False or not numpy.any(mask):
-        return series
-    hidden = pl.Series(numpy.broadcast_to(mask, plain.shape).copy())
-    return pl.select(pl.when(hidden).then(None).otherwise(series).alias(name)).to_series()
 
 
 # -- plain Python -----------------------------------------------------------------------------------------
@@ -417,7 +351,7 @@ def _python_rows(rows: list[Any], name: str, argument: str) -> Source:
     first = next((row for row in rows if row is not None), None)
     if isinstance(first, Mapping):
         keys = list(dict.fromkeys(str(key) for row in rows for key in row))
-        return _memory(pl.DataFrame([_values(key, [row.get(key) for row in rows]) for key in keys]))
+        return _memory(pl.DataFrame([column_of_values(key, [row.get(key) for row in rows]) for key in keys]))
     if isinstance(first, (list, tuple)) or len(getattr(first, "shape", ())) == 1:
         table = [list(row) for row in rows]
         widths = {len(row) for row in table}
@@ -427,49 +361,11 @@ def _python_rows(rows: list[Any], name: str, argument: str) -> Source:
                 hint="Pass one score for each class in every row.",
                 argument=argument,
             )
-        columns = [_values(str(i), [row[i] for row in table]) for i in range(widths.pop())]
+        columns = [column_of_values(str(i), [row[i] for row in table]) for i in range(widths.pop())]
         if len(columns) == 1:
             return _memory(columns[0].alias(name).to_frame(), is_bare=True)
         return _memory(pl.DataFrame(columns), is_bare=True, is_matrix=True)
-    return _memory(_values(name, rows).to_frame(), is_bare=True)
-
-
-def _values(name: str, values: Sequence[Any]) -> pl.Series:
-    """Return Python values as a Series of one type: booleans, integers, floats or strings."""
-    plain = [
-        value.item() if hasattr(value, "item") and getattr(value, "shape", None) == () else value
-        for value in values
-    ]
-    kinds = {type(value) for value in plain if value is not None}
-    if not kinds:
-        return pl.Series(name, plain, dtype=pl.Null)
-    if kinds == {bool}:
-        return pl.Series(name, plain, dtype=pl.Boolean)
-    if bool not in kinds and all(issubclass(kind, (int, float)) for kind in kinds):
-        if kinds == {int}:
-            try:
-                return pl.Series(name, plain, dtype=pl.Int64)
-            except (OverflowError, TypeError) as error:
-                raise InvalidInputError(
-                    f"Column {name!r} holds an integer that does not fit 64 bits.",
-                    hint="Pass such ids as strings.",
-                    column=name,
-                ) from error
-        return pl.Series(name, [None if value is None else float(value) for value in plain], dtype=pl.Float64)
-    if all(issubclass(kind, str) for kind in kinds):
-        return pl.Series(name, [None if value is None else str(value) for value in plain], dtype=pl.String)
-    if str in kinds and kinds <= {str, float} and not _has_number(plain):
-        # pandas writes a missing string as NaN.
-        return pl.Series(name, [None if isinstance(value, float) else value for value in plain])
-    if len(kinds) == 1:
-        series = pl.Series(name, plain, strict=False)
-        if series.dtype != pl.Object:
-            return series
-    raise _mixed(name, plain)
-
-
-def _has_number(values: Sequence[Any]) -> bool:
-    return any(isinstance(value, float) and value == value for value in values)
+    return _memory(column_of_values(name, rows).to_frame(), is_bare=True)
 
 
 def _frames(items: Iterator[Any], name: str, argument: str) -> Iterator[pl.DataFrame]:
@@ -479,7 +375,7 @@ def _frames(items: Iterator[Any], name: str, argument: str) -> Iterator[pl.DataF
         if item is None or isinstance(item, (bool, int, float, str)) or getattr(item, "shape", None) == ():
             values.append(item)
             if len(values) == _PYTHON_CHUNK:
-                yield _values(name, values).to_frame()
+                yield column_of_values(name, values).to_frame()
                 values = []
             continue
         source = adapt(item, name=name, argument=argument)
@@ -488,7 +384,7 @@ def _frames(items: Iterator[Any], name: str, argument: str) -> Iterator[pl.DataF
         elif source.batches is not None:
             yield from source.batches(source.schema.names())
     if values:
-        yield _values(name, values).to_frame()
+        yield column_of_values(name, values).to_frame()
 
 
 def _one_pass(frames: Iterator[pl.DataFrame], name: str, schema: pl.Schema | None = None) -> Source:
@@ -497,7 +393,7 @@ def _one_pass(frames: Iterator[pl.DataFrame], name: str, schema: pl.Schema | Non
         first = pl.DataFrame(schema={name: pl.Null} if schema is None else schema)
     for column in first:
         if column.dtype == pl.Object:
-            raise _mixed(column.name, column.to_list())
+            raise mixed_types(column.name, column.to_list())
     is_bare = schema is None and first.columns == [name]
     return Source(first.schema, batches=_Once(first, frames), is_bare=is_bare)
 
@@ -535,22 +431,3 @@ def _frame_of(columns: Mapping[str, pl.Series], argument: str) -> pl.DataFrame:
             argument=argument,
         )
     return pl.DataFrame(list(columns.values()))
-
-
-def _mixed(name: str, values: Iterable[Any]) -> InvalidInputError:
-    examples: dict[str, Any] = {}
-    for value in values:
-        if value is not None:
-            examples.setdefault(type(value).__name__, value)
-    told = ", ".join(f"{kind} ({value!r})" for kind, value in list(examples.items())[:4])
-    return InvalidInputError(
-        f"Column {name!r} mixes values of several types or of a type that is no prediction: {told}.",
-        hint="Convert the column to one type first: all numbers, all booleans or all strings.",
-        column=name,
-        types=tuple(examples),
-    )
-
-
-def _type_name(value: Any) -> str:
-    kind = type(value)
-    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
