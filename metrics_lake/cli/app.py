@@ -11,7 +11,7 @@ import click
 import rich  # noqa: F401 -- a missing package is told before a command runs, not in its middle
 
 from metrics_lake import __version__
-from metrics_lake.cli import doctor, inspecting, reading, upkeep, writing
+from metrics_lake.cli import analysing, doctor, inspecting, reading, upkeep, writing
 from metrics_lake.cli.codes import FAILURE, STOPPED, USAGE, code_of
 from metrics_lake.cli.place import LakeCommand, LakeGroup, Place
 from metrics_lake.errors import MetricsLakeError
@@ -83,6 +83,7 @@ def _demo(place: Place) -> None:
 for _command in (
     *writing.COMMANDS,
     *reading.COMMANDS,
+    *analysing.COMMANDS,
     *inspecting.COMMANDS,
     *upkeep.COMMANDS,
     doctor.doctor,
@@ -97,11 +98,16 @@ def run(arguments: Sequence[str]) -> int:
     Args:
         arguments: What stands behind ``metrics-lake`` on the command line.
     """
-    warnings.showwarning = _show_warning
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        return _run(list(arguments))
+
+
+def _run(arguments: list[str]) -> int:
     # click does not say which command was running when it gives an error back.
     is_debug = "--debug" in arguments
     try:
-        found = main_group.main(list(arguments), prog_name="metrics-lake", standalone_mode=False)
+        found = main_group.main(arguments, prog_name="metrics-lake", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return USAGE
@@ -112,7 +118,7 @@ def run(arguments: Sequence[str]) -> int:
     except click.Abort:
         return _failed("stopped", STOPPED, is_debug=False)
     except MetricsLakeError as error:
-        return _failed(str(error), code_of(error), is_debug)
+        return _failed(str(error), code_of(error, is_past="--at" in arguments), is_debug)
     except OSError as error:
         # A file that the user named: the lake's own failures are StorageErrors.
         named = f"{error.filename}: " if error.filename else ""

@@ -27,7 +27,6 @@ _CODES: Final[tuple[tuple[type[MetricsLakeError], int], ...]] = (
     (MissingDriverError, FAILURE),
     (InvalidInputError, USAGE),
     (NotFoundError, NOT_FOUND),
-    (SnapshotExpired, NOT_FOUND),
     (UnsupportedFormatError, FAILURE),
     (FormatError, INTEGRITY),
     (ObjectNotFoundError, INTEGRITY),
@@ -35,6 +34,13 @@ _CODES: Final[tuple[tuple[type[MetricsLakeError], int], ...]] = (
 """The first class that an error is of decides; every other error is a failure."""
 
 
-def code_of(error: MetricsLakeError) -> int:
-    """Return how the script exits behind an error."""
+def code_of(error: MetricsLakeError, *, is_past: bool = False) -> int:
+    """Return how the script exits behind an error.
+
+    Args:
+        error: What was raised.
+        is_past: A version of the past was asked for. Files of it may be gone; those of now may not.
+    """
+    if isinstance(error, SnapshotExpired):
+        return NOT_FOUND if is_past else INTEGRITY
     return next((code for kind, code in _CODES if isinstance(error, kind)), FAILURE)

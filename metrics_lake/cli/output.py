@@ -84,7 +84,9 @@ class Rows:
         return cls(names, parts, result.reader, kept)
 
     @classmethod
-    def of_points(cls, reader: pa.RecordBatchReader, names: Sequence[str]) -> Rows:
+    def of_points(
+        cls, reader: pa.RecordBatchReader, names: Sequence[str], shown: Sequence[str] | None = None
+    ) -> Rows:
         """Return points as a history with ``full=True`` streams them, with the columns ``names``."""
 
         def parts() -> Iterator[Columns]:
@@ -101,7 +103,7 @@ class Rows:
             schema = pa.schema([reader.schema.field(name) for name in kept])
             return pa.RecordBatchReader.from_batches(schema, (batch.select(kept) for batch in reader))
 
-        return cls(tuple(names), parts, arrow)
+        return cls(tuple(names), parts, arrow, None if shown is None else tuple(shown))
 
     def with_limit(self, limit: int) -> Rows:
         """Return the first rows only."""

@@ -102,13 +102,12 @@ class _Steps(_Type):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
-            first, *more = [int(part) if part else None for part in value.split(":")]
-            if not more and first is not None:
-                return first
-            start = 0 if first is None else first
-            end = more[0] if more and more[0] is not None else min(2**63 - 1, start + sys.maxsize)
-            (stride,) = more[1:] or (None,)
-            return range(start, end, 1 if stride is None else stride)
+            if ":" not in value:
+                return int(value)
+            first, last, stride = (f"{value}:" if value.count(":") == 1 else value).split(":")
+            start = int(first or 0)
+            end = int(last) if last else min(2**63 - 1, start + sys.maxsize)
+            return range(start, end, int(stride or 1))
         except ValueError:
             self.fail(f"{value!r} are no steps: write 7, 0:100, 100: or 0:100:10", param, ctx)
 

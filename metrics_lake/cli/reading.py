@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS"]
 
 _HISTORY: Final = ("resource", "metric", "tags", "step", "timestamp", "value")
+_SHOWN: Final = ("resource", "metric", "tags", "step", "value", "timestamp")
+"""In a table the timestamp goes below, if anything must."""
 _FULL: Final = ("kind", "text", "tags_key", "writer", "seq", "origin")
 _EXPORTED: Final = (
     "resource",
@@ -196,7 +198,8 @@ def history(
             at=at,
         )
         total = result.notes.get("total_points") if downsample else None
-        rows = Rows.of_points(result.reader(), _HISTORY + (_FULL if full else ()))
+        more = _FULL if full else ()
+        rows = Rows.of_points(result.reader(), _HISTORY + more, shown=_SHOWN + more)
         count = write_rows(rows, form, limit)
         if not count:
             require_some(lake, [one], several)
@@ -238,7 +241,7 @@ def export(
 ) -> None:
     """Write all points that fit, with all that the lake knows of them: kind, writer, seq, origin.
 
-    The values are exact in Parquet and JSON. A file is complete or not there at all.
+    The values are exact in Parquet and JSON. Where nothing fits or something fails there is no file.
     """
     chosen = form or _format_of(output)
     if chosen == "parquet" and output is None and sys.stdout.isatty():
@@ -277,7 +280,8 @@ def _write_file(rows: Rows, form: str, output: Path, progress: Callable[[int], o
     try:
         with temporary.open("wb") as stream:
             count = write(rows, form, stream, progress)
-        temporary.replace(output)
+        if count:
+            temporary.replace(output)
     finally:
         temporary.unlink(missing_ok=True)
     return count
