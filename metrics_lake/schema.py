@@ -133,7 +133,10 @@ def _points() -> list[pa.Field[Any]]:
 
 
 def _prediction_states() -> list[pa.Field[Any]]:
-    """The columns of ``metrics_lake.predictions.schema``, whose docstring says what they mean."""
+    """The one place that names a state's columns; ``predictions/schema.py`` says what they mean.
+
+    Every count is Int64 from birth: sums of narrower integers wrap without a word.
+    """
     import pyarrow as pa
 
     count: pa.DataType = pa.int64()

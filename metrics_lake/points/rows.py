@@ -130,14 +130,14 @@ def _rows_of_frame(data: bytes) -> pa.Table:
     return decode_frames(METRICS, "", 0, frames).drop_columns(["writer", "seq"])
 
 
-def stamped_rows(table: str, rows: pa.Table, writer: str) -> pa.Table:
-    """Return rows in a table's schema, as the observations ``0 … n-1`` of a writer."""
+def stamped_rows(table: str, rows: pa.Table, writer: str, first: int = 0) -> pa.Table:
+    """Return rows in a table's schema, as the observations ``first … first + n - 1`` of a writer."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     count = rows.num_rows
     ones = pa.repeat(pa.scalar(1, pa.int64()), count)
-    seq = pc.cumulative_sum(ones, start=pa.scalar(-1, pa.int64()))
+    seq = pc.cumulative_sum(ones, start=pa.scalar(first - 1, pa.int64()))
     stamped = rows.append_column("writer", pa.repeat(pa.scalar(writer), count)).append_column("seq", seq)
     schema = arrow_schema(table)
     return stamped.select(schema.names).cast(schema)

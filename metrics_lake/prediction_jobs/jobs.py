@@ -13,11 +13,13 @@ from metrics_lake.errors import InvalidInputError, NotFoundError
 from metrics_lake.points import checked_timestamp
 from metrics_lake.prediction_jobs.answers import Answer, Coverage, Wanted, answer, checked_tags, point_rows
 from metrics_lake.prediction_jobs.reference import is_job, is_path, reference_state
+from metrics_lake.prediction_jobs.rows import as_rows, framed, within
 from metrics_lake.prediction_jobs.stored import Stored, View, marked, windows_of
 from metrics_lake.predictions import PredictionMetrics, finalize, prediction_state
 from metrics_lake.predictions.keyed import keyed_rows, keyed_state, stored_columns
 from metrics_lake.predictions.late_labels import Hits, Labels, label_rows
 from metrics_lake.predictions.roles import every_text
+from metrics_lake.progress import progress_bar
 from metrics_lake.resources import Glob, nearest, resource_key
 from metrics_lake.result import Result
 from metrics_lake.schema import GROUND_TRUTH, METRICS, PREDICTION_STATES, PREDICTIONS
@@ -31,8 +33,6 @@ __all__ = ["PredictionJobs"]
 pc: Any = pyarrow.compute  # pyarrow-stubs knows no Python scalars as arguments
 
 Publish = Callable[[str, pa.Table], object]
-
-_STAMP = pa.timestamp("us", tz="UTC")
 
 
 class PredictionJobs:
@@ -116,17 +116,16 @@ class PredictionJobs:
         if waiting and labels is None:
             labels = self._stored.labels(job, view)
             fits = self._fits(job, view, labels)
-        for each in waiting:
-            changed[each] = self._rebuilt(job, view, each, labels)
+        changed |= self._rebuilt(job, view, waiting, labels)
         found = self._answer(job, view, changed, wanted, _coverage(labels, fits))
         stamp = self._after(view)
         if rows is not None and rows.num_rows:
-            self._publish(PREDICTIONS, _framed(rows, job, stamp, part_id=name, spec=json.dumps(spec)))
+            self._publish(PREDICTIONS, framed(rows, job, stamp, part_id=name, spec=json.dumps(spec)))
             seen, now = self._news(job)
             if seen.labels != view.labels or seen.calls[name].timestamp != stamp:
                 view = seen
                 labels = self._stored.labels(job, view)
-                changed[name] = self._rebuilt(job, view, name, labels)
+                changed |= self._rebuilt(job, view, [name], labels)
                 fits = self._fits(job, view, labels)
                 found = self._answer(job, view, changed, wanted, _coverage(labels, fits))
             stamp = now
@@ -156,18 +155,18 @@ class PredictionJobs:
         hits = self._stored.hits(job, view.calls.values(), sets)
         _check_some_fit(job, rows, hits, part, self._example(job, view, part))
         parts = {*view.stale, *(name for name, hit in hits.items() if hit.counts["fresh"])}
-        changed = {name: self._rebuilt(job, view, name, known) for name in sorted(parts)}
+        changed = self._rebuilt(job, view, sorted(parts), known)
         fits = {name: hit.counts["all"] for name, hit in hits.items()}
         found = self._answer(job, view, changed, wanted, _coverage(known, fits))
         stamp = self._after(view)
         if fresh.num_rows:
-            self._publish(GROUND_TRUTH, _framed(fresh, job, stamp, spec=json.dumps(told)))
+            self._publish(GROUND_TRUTH, framed(fresh, job, stamp, spec=json.dumps(told)))
             seen, now = self._news(job)
             if len(seen.labels) != len(view.labels) + 1 or seen.calls != view.calls:
                 # Somebody else's labels or predictions came in between: for which parts is not known.
                 view = seen
                 known = self._stored.labels(job, view)
-                changed = {name: self._rebuilt(job, view, name, known) for name in view.calls}
+                changed = self._rebuilt(job, view, list(view.calls), known)
                 fits = self._fits(job, view, known)
                 found = self._answer(job, view, changed, wanted, _coverage(known, fits))
             stamp = now
@@ -190,7 +189,7 @@ class PredictionJobs:
         """Return numbers from the stored states of jobs, re-aggregated."""
         names = self._job_ids(jobs)
         state, _ = windows_of(
-            _within(
+            within(
                 self._stored.states(names),
                 None if since is None else checked_timestamp(since),
                 None if until is None else checked_timestamp(until),
@@ -222,12 +221,25 @@ class PredictionJobs:
         view = self._stored.view(job)
         return view, max(clock, view.newest + 1)
 
-    def _rebuilt(self, job: str, view: View, part: str, labels: Labels | None) -> pa.Table:
-        """Return the state of a part's stored predictions with the labels."""
-        call = view.calls[part]
-        rows = self._stored.keyed(job, call)
-        state, _ = keyed_state(rows, call.spec, labels, part=part, resource=job, task=self._task(job))
-        return marked(state, is_keyed=True, every=call.spec["every"])
+    def _rebuilt(
+        self, job: str, view: View, parts: Sequence[str], labels: Labels | None
+    ) -> dict[str, pa.Table]:
+        """Return the states of parts, made of their stored predictions and the labels."""
+        if not parts:
+            return {}
+        task = self._task(job)
+        total = sum(view.calls[part].num_rows for part in parts)
+        states, done = {}, 0
+        with progress_bar("joining labels") as report:
+            for part in parts:
+                call = view.calls[part]
+                rows = self._stored.keyed(job, call)
+                state, _ = keyed_state(rows, call.spec, labels, part=part, resource=job, task=task)
+                states[part] = marked(state, is_keyed=True, every=call.spec["every"])
+                done += call.num_rows
+                if report is not None:
+                    report(done, total)
+        return states
 
     def _fits(self, job: str, view: View, labels: Labels) -> dict[str, int]:
         """Return how many labels the predictions of each part have."""
@@ -291,7 +303,7 @@ class PredictionJobs:
                 did, before the job's numbers are announced.
         """
         if changed:
-            states = _as_rows(changed, job, stamp)
+            states = as_rows(changed, job, stamp)
             # One batch for all parts: they become visible together.
             self._log_rows(PREDICTION_STATES, states, "published" if is_shared else None)
         clock = self._writer.clock()
@@ -400,43 +412,6 @@ def _coverage(labels: Labels | None, fits: Mapping[str, int]) -> Coverage | None
         return None
     num_labels = labels.newest.height
     return Coverage(num_labels, num_labels - sum(fits.values()), labels.num_relabelled)
-
-
-def _framed(rows: pa.Table, job: str, stamp: int, **constants: str) -> pa.Table:
-    """Return rows with what every table has, but for ``writer`` and ``seq``."""
-    count = rows.num_rows
-    for name, text in {"resource": job, **constants}.items():
-        rows = rows.append_column(name, _repeated(text, count))
-    times = pa.repeat(pa.scalar(stamp), count).cast(_STAMP)
-    return rows.append_column("timestamp", times).append_column("origin", pa.nulls(count, pa.string()))
-
-
-def _repeated(text: str, count: int) -> Any:
-    """Return a text many times, held once."""
-    zeros = pa.repeat(pa.scalar(0, pa.int32()), count)
-    return pa.DictionaryArray.from_arrays(zeros, pa.array([text], pa.string()))
-
-
-def _as_rows(states: Mapping[str, pa.Table], job: str, stamp: int) -> pa.Table:
-    """Return the states of a job's parts as rows of the lake, without ``writer`` and ``seq``."""
-    rows = pa.concat_tables(states.values()).drop_columns(["created", "writer"])
-    count = rows.num_rows
-    place = rows.schema.get_field_index("resource")
-    rows = rows.set_column(place, rows.schema.field(place), pa.repeat(pa.scalar(job), count))
-    times = pa.repeat(pa.scalar(stamp), count).cast(_STAMP)
-    return rows.append_column("timestamp", times).append_column("origin", pa.nulls(count, pa.string()))
-
-
-def _within(state: pa.Table, since: int | None, until: int | None) -> pa.Table:
-    """Return states whose window, or where they have none whose time of logging, lies in the span."""
-    for bound, column, keeps in (
-        (since, "window_start", pc.greater_equal),
-        (until, "window_end", pc.less_equal),
-    ):
-        if bound is not None:
-            when = pc.coalesce(state.column(column), state.column("created")).cast(pa.int64())
-            state = state.filter(keeps(when, pa.scalar(bound, pa.int64())))
-    return state
 
 
 def _listed(jobs: Any) -> list[Any]:

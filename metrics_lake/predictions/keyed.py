@@ -138,14 +138,19 @@ def keyed_state(
     options: dict[str, Any] = {**state_options(spec), "part": part, "resource": resource}
     # Labels all of which are NULL say nothing, not even of what type the truth is.
     truth = None if labels is None or labels.kind == "null" else labels.column(set(frame.columns))
-    found = 0
-    if labels is not None and truth is not None:
-        known = labels.truths(truth).lazy().rename({"key": names["key"]})
-        found = int(frame.lazy().select(names["key"]).join(known, on=names["key"], how="semi")
-                    .select(pl.len()).collect(engine="streaming").item())  # fmt: skip
-    if not found or labels is None or truth is None:
+    if labels is None or truth is None:
         return prediction_state(frame.drop(names["key"]), **options), 0
-    joined = frame.lazy().join(known, on=names["key"], how="left").drop(names["key"])
+    mark = _unlike("known", {*frame.columns, truth})
+    known = (
+        labels.truths(truth).lazy().rename({"key": names["key"]}).with_columns(pl.lit(value=True).alias(mark))
+    )
+    matched = frame.lazy().join(known, on=names["key"], how="left").drop(names["key"])
+    joined = matched.collect(engine="streaming")
+    del frame
+    found = joined.height - joined[mark].null_count()
+    joined = joined.drop(mark)
+    if not found:
+        return prediction_state(joined.drop(truth), **options), 0
     try:
         return prediction_state(joined, truth=truth, **options), found
     except TaskAmbiguousError as error:

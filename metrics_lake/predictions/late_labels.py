@@ -195,18 +195,24 @@ def find_keys(batches: Iterable[pa.RecordBatch], sets: Mapping[str, pa.Table]) -
         batches: ``part_id`` and ``key``, read once and never held together.
         sets: Tables with a column ``key``, whose keys are unique, by name.
     """
-    wanted = {name: frame_of(table.select(["key"])) for name, table in sets.items()}
+    # One join, however many sets: a key's number says which of them it is in.
+    keys = pl.concat(
+        frame_of(table.select(["key"])).with_columns(sets=pl.lit(1 << bit, dtype=pl.UInt8))
+        for bit, table in enumerate(sets.values())
+    )
+    if len(sets) > 1:
+        keys = keys.group_by("key").agg(pl.col("sets").sum())
     found: dict[str, Hits] = {}
     for batch in rebatch(frame_of(each) for each in batches):
         for part in batch["part_id"].unique():
-            found.setdefault(part, Hits(dict.fromkeys(wanted, 0), {}))
-        for name, keys in wanted.items():
-            some = batch.join(keys, on="key", how="semi")
-            for part, count, example in (
-                some.group_by("part_id").agg(pl.len(), pl.col("key").first().alias("example")).iter_rows()
-            ):
-                found[part].counts[name] += count
-                found[part].examples.setdefault(name, example)
+            found.setdefault(part, Hits(dict.fromkeys(sets, 0), {}))
+        some = batch.join(keys, on="key", how="inner")
+        groups = some.group_by("part_id", "sets").agg(pl.len(), pl.col("key").first().alias("example"))
+        for part, mask, count, example in groups.iter_rows():
+            for bit, name in enumerate(sets):
+                if mask >> bit & 1:
+                    found[part].counts[name] += count
+                    found[part].examples.setdefault(name, example)
     return found
 
 

@@ -6,66 +6,21 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from metrics_lake.schema import PREDICTION_STATES, arrow_schema
+
 __all__ = ["FINAL_SCHEMA", "LISTS", "STATE_SCHEMA", "STATE_VERSION", "empty_state"]
 
 STATE_VERSION: Final = 1
 """The meaning of a state's columns; states of a greater one are refused."""
 
-_COUNT: Final = pa.int64()
-_SUM: Final = pa.float64()
-
-
-def _struct(**fields: pa.DataType) -> pa.DataType:
-    return pa.struct([pa.field(name, dtype) for name, dtype in fields.items()])
-
+_IN_LAKE: Final = arrow_schema(PREDICTION_STATES)
 
 _STATE_FIELDS: list[Any] = [
-
-        pa.field("resource", pa.string(), nullable=False),
-        pa.field("column", pa.string(), nullable=False),
-        pa.field("task", pa.string(), nullable=False),
-        pa.field("state", pa.string(), nullable=False),
-        pa.field("version", pa.int64(), nullable=False),
-        pa.field("res", pa.int64()),
-        pa.field("segment", pa.map_(pa.string(), pa.string())),
-        pa.field("segment_key", pa.string(), nullable=False),
-        pa.field("window_start", pa.timestamp("us", tz="UTC")),
-        pa.field("window_end", pa.timestamp("us", tz="UTC")),
-        pa.field("part_id", pa.string()),
-        pa.field("n", _COUNT, nullable=False),
-        pa.field("sum_w", _SUM),
-        pa.field(
-            "excluded",
-            _struct(
-                null=_COUNT, nan=_COUNT, inf=_COUNT, range=_COUNT, truth_null=_COUNT, truth_nan=_COUNT,
-                truth_inf=_COUNT,
-            ),
-            nullable=False,
-        ),
-        pa.field("cells", pa.list_(_struct(cell=pa.int64(), y=pa.int8(), n=_COUNT, sum_w=_SUM))),
-        pa.field(
-            "calib",
-            pa.list_(
-                _struct(
-                    bin=pa.int16(), yhat=pa.int16(), y=pa.int8(), n=_COUNT, sum_w=_SUM, sum_s=_SUM,
-                    sum_se=_SUM, sum_ll=_SUM,
-                )
-            ),
-        ),
-        pa.field("ties", pa.list_(_struct(cell=pa.int64(), value=_SUM))),
-        pa.field(
-            "moments",
-            pa.list_(
-                _struct(
-                    of=pa.string(), n=_COUNT, sum_w=_SUM, sum=_SUM, mean=_SUM, m2=_SUM, low=_SUM, high=_SUM
-                )
-            ),
-        ),
-        pa.field("confusion", pa.list_(_struct(truth=pa.string(), pred=pa.string(), n=_COUNT, sum_w=_SUM))),
-        pa.field("params", pa.string(), nullable=False),
-        pa.field("created", pa.timestamp("us", tz="UTC")),
-        pa.field("writer", pa.string()),
-]  # fmt: skip
+    # The lake's columns, but for those that say which row of the lake it is.
+    *(field for field in _IN_LAKE if field.name not in ("timestamp", "writer", "seq", "origin")),
+    pa.field("created", _IN_LAKE.field("timestamp").type),
+    pa.field("writer", pa.string()),
+]
 
 STATE_SCHEMA: Final = pa.schema(_STATE_FIELDS)
 """The state table. One row is the state of one column in one window and one segment.

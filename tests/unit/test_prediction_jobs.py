@@ -17,6 +17,7 @@ from sklearn import metrics as sk
 from metrics_lake import MetricsLake, glob
 from metrics_lake.errors import InvalidInputError, NotFoundError, TaskAmbiguousError
 from metrics_lake.predictions import (
+    STATE_SCHEMA,
     Binary,
     Multiclass,
     PredictionMetrics,
@@ -26,6 +27,7 @@ from metrics_lake.predictions import (
     prediction_state,
 )
 from metrics_lake.predictions.long import Long
+from metrics_lake.schema import arrow_schema
 
 DAY = dt.timedelta(days=1)
 START = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
@@ -385,10 +387,10 @@ def test_reference_is_a_job_or_data(lake, tmp_path):
     assert by_job["drift/psi"] > 0.1
     assert lake.get_metric("a", "drift/psi") == by_job["drift/psi"]
     for found in (by_frame, by_series, by_path, by_reader):
-        assert found["drift/psi"] == by_job["drift/psi"]
+        assert found["drift/psi"] == pytest.approx(by_job["drift/psi"], rel=1e-12)
     for result in (stored, later):
         values = {row["metric"]: row["value"] for row in result.rows()}
-        assert values["drift/psi"] == by_job["drift/psi"]
+        assert values["drift/psi"] == pytest.approx(by_job["drift/psi"], rel=1e-12)
 
 
 def test_reference_frame_may_have_keys_truths_and_segments(lake):
@@ -843,7 +845,7 @@ WRONG_PREDICTIONS = {
     ),
     "no column": (FINE, {"key": "id"}, "not clear which column", "prediction"),
     "window": (FINE, {"score": "p", "every": "1d"}, "time is missing", "time"),
-    "window length": (FINE | {"t": [START, START]}, {"score": "p", "time": "t", "every": "3x"}, "3x", "every"),
+    "window size": (FINE | {"t": [START, START]}, {"score": "p", "time": "t", "every": "3x"}, "3x", "every"),
     "lengths": ([0.1, 0.2, 0.3], {"truth": [0, 1], "task": "regression"}, "2 values", "truth"),
     "ambiguous": ([1, 2, 3], {"truth": [1, 2, 2]}, "whole numbers", None),
     "mixed": ([1, "a"], {}, "mixes values", None),
@@ -967,6 +969,20 @@ def test_other_engines_read_the_states(lake):
     ):
         renamed = rows.rename_columns([names.get(name, name) for name in rows.column_names])
         assert_same_numbers(finalize(renamed), expected)
+
+
+def test_lake_and_engine_have_one_state_schema(lake):
+    lake.log_prediction_metrics("job", ["a", "b"])
+    stored = stored_rows(lake, "prediction_states").schema
+    own = {"created", "writer"}
+    for field in (field for field in STATE_SCHEMA if field.name not in own):
+        assert arrow_schema("prediction_states").field(field.name).equals(field)
+        assert stored.field(field.name).type == field.type
+    counts = list(STATE_SCHEMA.field("excluded").type.fields)
+    counts += [STATE_SCHEMA.field("n")]
+    lists = ("cells", "calib", "moments", "confusion")
+    counts += [STATE_SCHEMA.field(name).type.value_type.field("n") for name in lists]
+    assert {field.type for field in counts} == {pa.int64()}
 
 
 def test_marks_of_a_job_stay_out_of_merged_states(lake):
