@@ -473,6 +473,8 @@ def test_labels_from_a_slow_clock_count_as_they_were_published(lake, monkeypatch
         assert found["brier"] == pytest.approx(sk.brier_score_loss(frame["y"], frame["p"]))
         assert other.get_metric("job", "brier") == found["brier"]
     assert lake.get_metric("job", "brier") == found["brier"]
+    again = lake.log_prediction_metrics("job", frame.select("id", "p"), score="p", key="id")
+    assert again["brier"] == found["brier"]
 
 
 def test_null_label_takes_a_label_back(lake):
