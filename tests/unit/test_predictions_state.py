@@ -653,3 +653,14 @@ def test_prediction_metrics_is_a_mapping_with_a_frame():
     assert "roc_auc=0" in repr(found)
     with pytest.raises(KeyError, match="Did you mean 'roc_auc'"):
         found["roc_auk"]
+
+
+def test_a_truth_without_any_label_is_one_that_is_not_known_yet():
+    state = prediction_state({"p": [0.1, 0.9], "y": [None, None]}, score="p", truth="y")
+    found = {row["metric"]: row for row in finalize(state).to_pylist()}
+    assert found["num_predictions"]["value"] == 2
+    assert found["num_ground_truth_observations"]["value"] == 0
+    known = prediction_state({"p": [0.2, 0.8], "y": [False, True]}, score="p", truth="y")
+    merged = {row["metric"]: row["value"] for row in finalize(merge_states(state, known)).to_pylist()}
+    assert merged["num_ground_truth_observations"] == 2
+    assert merged["roc_auc"] == 1.0

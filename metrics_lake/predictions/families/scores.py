@@ -218,7 +218,7 @@ def _params(
         params["threshold"] = task.thresholds[0]
     coded = [item for item in (truth, decision) if item.kind != "null"]
     texts = [name for name, item in (("truth", truth), ("pred", decision)) if item.text is not None]
-    if texts:
+    if texts and coded:
         seen = sorted({label for name in texts for label in usable[name].drop_nulls().unique()})
         return params | label_params(task, seen, coded[0].kind)
     params["label_kind"] = "null" if not coded else ("bool" if coded[0].kind == "bool" else "int")
