@@ -270,11 +270,12 @@ def _summarise_few(rows: pa.Table) -> pa.Table:
     return pa.Table.from_pylist(summary, schema=summary_schema())
 
 
-def merge(summaries: Sequence[pa.Table]) -> pa.Table:
+def merge(summaries: Sequence[pa.Table], *, in_order: bool = True) -> pa.Table:
     """Return the summary of the points of several summaries, none of which they share.
 
     Args:
         summaries: Summaries of disjoint sets of points, in any order.
+        in_order: False where the order of the series does not matter.
 
     Returns:
         One summary, ascending by ``resource``, ``metric``, ``tags_key``. Means and variances are combined by
@@ -289,8 +290,19 @@ def merge(summaries: Sequence[pa.Table]) -> pa.Table:
         return filled[0]
     if not filled:
         return summary_schema().empty_table()
-    merged = query.run(merge_sql("parts"), parts=pa.concat_tables(filled))
-    return merged.cast(summary_schema())
+    # Most resources are in one part only, such as all runs that ended before the last compaction: what is
+    # said of them is said already. Merging 20,000 series with 200 took 175 ms as a whole (November 2026).
+    seen = pc.value_counts(pa.concat_arrays([pc.unique(table.column("resource")) for table in filled]))
+    shared = seen.field("values").filter(pc.greater(seen.field("counts"), 1))
+    is_shared = [pc.is_in(table.column("resource"), value_set=shared) for table in filled]
+    parts = [table.filter(pc.invert(mask)) for table, mask in zip(filled, is_shared, strict=True)]
+    if len(shared):
+        both = pa.concat_tables(table.filter(mask) for table, mask in zip(filled, is_shared, strict=True))
+        parts.append(query.run(merge_sql("parts"), parts=both).cast(summary_schema()))
+    merged = pa.concat_tables(part for part in parts if part.num_rows)
+    if not in_order:
+        return merged
+    return merged.take(pc.sort_indices(merged, [(name, "ascending") for name in SERIES_KEYS]))
 
 
 def encode(summary: pa.Table) -> bytes:

@@ -81,7 +81,7 @@ class Overview:
         """Return the merged summary of some metrics of some resources."""
         selection = Selection(resources, metrics)
         parts = [selection.series_of(part) for part in self.parts]
-        merged = series.merge(parts)
+        merged = series.merge(parts, in_order=False)
         if self.instant is None or not has_later(merged, self.instant):
             return merged
         return self.table.summarised_until(self.snapshot, selection, self.instant)

@@ -205,7 +205,7 @@ class TableReader:
             resource: Only this one's series.
             instant: As it was at this instant, in microseconds since 1970; None = now.
         """
-        merged = series.merge(self.summary_parts(snapshot, selection, resource))
+        merged = series.merge(self.summary_parts(snapshot, selection, resource), in_order=False)
         if instant is None or not has_later(merged, instant):
             return merged
         return self.summarised_until(snapshot, selection, instant)
