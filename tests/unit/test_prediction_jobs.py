@@ -116,7 +116,10 @@ INPUTS = {
 }
 
 
-@pytest.mark.parametrize("kind", INPUTS)
+TORCH = pytest.param("torch", marks=pytest.mark.oracle)
+
+
+@pytest.mark.parametrize("kind", [*(kind for kind in INPUTS if kind != "torch"), TORCH])
 def test_one_argument_is_enough(lake, tmp_path, kind):
     found = lake.log_prediction_metrics("job", INPUTS[kind](tmp_path))
     assert found["num_predictions"] == 6
@@ -143,7 +146,7 @@ def test_classes_come_back_in_their_own_type(lake, labels, shares):
     assert [type(label) for label in found] == [type(label) for label in sorted(shares)]
 
 
-@pytest.mark.parametrize("kind", ["list", "numpy", "pandas series", "polars series", "torch"])
+@pytest.mark.parametrize("kind", ["list", "numpy", "pandas series", "polars series", TORCH])
 def test_numbers_with_one_argument(lake, kind):
     values = [0.5, 2.25, -1.0, 8.125]
     data = {
