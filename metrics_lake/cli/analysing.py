@@ -166,7 +166,7 @@ def sql(
     joined = {name: _frame(path) for name, path in _pairs(frames, "--frame")}
     with place.reading() as lake:
         result = lake.sql(text, bound or None, frames=joined or None, at=at, timeout_seconds=timeout or None)
-        if not write_rows(Rows.of_result(result), form, limit):
+        if not write_rows(Rows.of_reader(result.reader()), form, limit):
             note("No rows.")
 
 

@@ -98,16 +98,12 @@ def run(arguments: Sequence[str]) -> int:
     Args:
         arguments: What stands behind ``metrics-lake`` on the command line.
     """
-    with warnings.catch_warnings():
-        warnings.showwarning = _show_warning
-        return _run(list(arguments))
-
-
-def _run(arguments: list[str]) -> int:
+    # For good: what the lake warns of at the interpreter's exit is one line as well.
+    warnings.showwarning = _show_warning
     # click does not say which command was running when it gives an error back.
     is_debug = "--debug" in arguments
     try:
-        found = main_group.main(arguments, prog_name="metrics-lake", standalone_mode=False)
+        found = main_group.main(list(arguments), prog_name="metrics-lake", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return USAGE

@@ -15,6 +15,7 @@ from metrics_lake.values import decode, encode
 __all__ = ["Logged", "csv_cell", "json_cell", "logged", "printable", "table_cell"]
 
 _KIND: Final = "$kind"
+_dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 class Logged(NamedTuple):
@@ -44,10 +45,12 @@ def json_cell(value: Any) -> str:
     """
     if isinstance(value, Logged):
         return _logged_json(value)
-    if value is None or isinstance(value, str | bool):
-        return _dumps(value)
-    if isinstance(value, int):
+    if value is None:
+        return "null"
+    if type(value) is int:
         return str(value)
+    if isinstance(value, str | bool):
+        return _dumps(value)
     if isinstance(value, float):
         return repr(value) if math.isfinite(value) else _dumps({_KIND: ["float", repr(value)]})
     if isinstance(value, dict):
@@ -73,10 +76,6 @@ def _logged_json(stored: Logged) -> str:
     except UnsupportedFormatError:
         whole = None
     return _dumps({_KIND: [kind, value if text is None else text]}) if whole is None else whole[1:-1]
-
-
-def _dumps(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def _plain_text(value: Any) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import io
+import itertools
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,6 +27,7 @@ __all__ = ["Rows", "chosen_format", "counted", "note", "write", "write_report", 
 Columns = dict[str, list[Any]]
 
 _TABLE_ROWS: Final = 200
+_PIECE_ROWS: Final = 16_384
 _GAP: Final = 2
 _WIDEST: Final = 60
 """The longest cell that is shown whole, ids apart."""
@@ -90,7 +93,7 @@ class Rows:
         """Return points as a history with ``full=True`` streams them, with the columns ``names``."""
 
         def parts() -> Iterator[Columns]:
-            for batch in reader:
+            for batch in _pieces(reader):
                 columns = {name: _python(batch.column(name)) for name in batch.schema.names if name in names}
                 stored = (batch.column(each).to_pylist() for each in ("kind", "value", "text"))
                 columns["value"] = [Logged(*each) for each in zip(*stored, strict=True)]
@@ -104,6 +107,29 @@ class Rows:
             return pa.RecordBatchReader.from_batches(schema, (batch.select(kept) for batch in reader))
 
         return cls(tuple(names), parts, arrow, None if shown is None else tuple(shown))
+
+    @classmethod
+    def of_reader(cls, reader: pa.RecordBatchReader) -> Rows:
+        """Return the rows of a query as they stream; of columns with one name the later ones get a number."""
+        names: list[str] = []
+        for name in reader.schema.names:
+            tries = itertools.chain([name], (f"{name}_{at}" for at in itertools.count(1)))
+            names.append(next(each for each in tries if each not in names))
+
+        def parts() -> Iterator[Columns]:
+            for batch in _pieces(reader):
+                yield dict(zip(names, map(_python, batch.columns), strict=True))
+
+        def arrow() -> pa.RecordBatchReader:
+            import pyarrow as pa
+
+            schema = pa.schema(
+                [field.with_name(name) for field, name in zip(reader.schema, names, strict=True)]
+            )
+            batches = (pa.RecordBatch.from_arrays(batch.columns, schema=schema) for batch in reader)
+            return pa.RecordBatchReader.from_batches(schema, batches)
+
+        return cls(tuple(names), parts, arrow)
 
     def with_limit(self, limit: int) -> Rows:
         """Return the first rows only."""
@@ -199,10 +225,10 @@ def write(rows: Rows, form: str, stream: BinaryIO, progress: Callable[[int], obj
         if not size:
             continue
         if form == "csv":
-            text = _csv_lines(zip(*(map(csv_cell, each) for each in values), strict=True))
+            text = _csv_lines(zip(*(_texts(each, csv_cell) for each in values), strict=True))
         else:
             keys = [json_cell(name) + ":" for name in rows.names]
-            cells = zip(*(map(json_cell, each) for each in values), strict=True)
+            cells = zip(*(_texts(each, json_cell) for each in values), strict=True)
             lines = ("{" + ",".join(map(str.__add__, keys, row)) + "}" for row in cells)
             text = (",\n " if form == "json" else "\n").join(lines).encode()
             text = opening + text if form == "json" else text + b"\n"
@@ -213,6 +239,35 @@ def write(rows: Rows, form: str, stream: BinaryIO, progress: Callable[[int], obj
     if form == "json":
         stream.write(b"\n]\n" if count else b"[]\n")
     return count
+
+
+def _texts(values: Sequence[Any], cell: Callable[[Any], str]) -> list[str]:
+    """Return the cells of a column: what repeats, as ids do, is written once."""
+    known: dict[Any, str] = {}
+    texts: list[str] = []
+    empty = cell(None)
+    for value in values:
+        kind = type(value)
+        if value is None:
+            text = empty
+        elif kind is Logged:
+            number = value.value
+            is_plain = value.kind == "float" and number is not None and number - number == 0.0
+            text = repr(number) if is_plain else cell(value)
+        elif kind is str or kind is dt.datetime:  # numbers that are equal may have several texts
+            found = known.get(value)
+            text = found if found is not None else known.setdefault(value, cell(value))
+        else:
+            text = cell(value)
+        texts.append(text)
+    return texts
+
+
+def _pieces(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    """Yield batches of few rows: as Python objects they take a hundred times the room."""
+    for batch in reader:
+        for start in range(0, batch.num_rows, _PIECE_ROWS):
+            yield batch.slice(start, _PIECE_ROWS)
 
 
 def _csv_lines(rows: Iterable[Sequence[str]]) -> bytes:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from metrics_lake.errors import InvalidInputError, NotPublishedError
+from metrics_lake.errors import GapWarning, InvalidInputError, MetricsLakeWarning, NotPublishedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -57,15 +58,19 @@ class Place:
     @contextmanager
     def writing(self) -> Iterator[MetricsLake]:
         """Yield the lake to write; everything is published when the block is left, or an error says not."""
+        # What the background would warn of is raised here; gaps are another matter.
+        warnings.simplefilter("ignore", MetricsLakeWarning)
+        warnings.simplefilter("default", GapWarning)
         lake = self._make()
         try:
             yield lake
             lake.flush()
-        except BaseException:
+        except BaseException as error:
             try:
                 lake.close(timeout_seconds=0)
-            except NotPublishedError as error:
-                click.echo(f"metrics-lake: warning: {error}", err=True)
+            except NotPublishedError as failure:
+                if not isinstance(error, NotPublishedError):
+                    click.echo(f"metrics-lake: warning: {failure}", err=True)
             raise
         lake.close()
 

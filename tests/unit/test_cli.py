@@ -6,6 +6,7 @@ import datetime as dt
 import io
 import json
 import math
+import warnings
 from decimal import Decimal
 
 import click
@@ -42,7 +43,8 @@ def run(capsysbinary):
     """Return a function that runs a command and returns its code, stdout and stderr."""
 
     def ran(*arguments):
-        code = main(arguments)
+        with warnings.catch_warnings():
+            code = main(arguments)
         said = capsysbinary.readouterr()
         return code, said.out.decode(), said.err.decode()
 
@@ -446,6 +448,26 @@ def test_frames_and_parameters_reach_the_query(run, folder):
     assert (code, err) == (0, "")
     assert json.loads(out) == {"team": "vision", "cost": 7, "x": -1.5}
     assert run("sql", "select * from t", "--frame", "t=nope.csv", "--url", "lake")[0] == 1
+
+
+def test_query_columns_of_one_name_and_every_type(run, folder):
+    query = """select 1 as a, 2 as a, 3 as a_1, sum(step) as s, map {'k': 1} as m, 1.50::decimal(4,2) as d,
+        {x: 1} as t from metrics"""
+    code, out, _ = run("sql", query, "--url", "lake")
+    assert code == 0
+    assert json.loads(out) == {
+        "a": 1,
+        "a_1": 2,
+        "a_1_1": 3,
+        "s": 6,
+        "m": {"k": 1},
+        "d": 1.5,
+        "t": {"x": 1},
+    }
+    assert run("sql", query, "--url", "lake", "--format", "csv")[0] == 0
+    code, out, err = run("sql", "select metric::int from metrics", "--url", "lake")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert run("sql", "select 1 where false", "--url", "lake")[:2] == (0, "")
 
 
 def test_an_export_that_fails_leaves_no_file(run, folder):
