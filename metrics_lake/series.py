@@ -221,6 +221,14 @@ def _differs(rows: pa.Table) -> Any:
     return differs
 
 
+def _total(values: Sequence[float]) -> float:
+    """Return the exact sum, or an infinity where it is beyond a double, as SQL does."""
+    try:
+        return math.fsum(values)
+    except (OverflowError, ValueError):  # the latter of infinities of both signs
+        return sum(values)
+
+
 def _summarise_few(rows: pa.Table) -> pa.Table:
     """Do what ``summarise_sql`` says in Python: planning that query takes longer than a few rows."""
     names = ("resource", "metric", "tags_key", "tags", "step", "value", "kind", "text", "writer", "seq")
@@ -247,7 +255,7 @@ def _summarise_few(rows: pa.Table) -> pa.Table:
     for key, group in sorted(members.items()):
         numbers = [row for row in group if values[row] is not None and not math.isnan(values[row])]
         finite = [values[row] for row in numbers if math.isfinite(values[row])]
-        mean = math.fsum(finite) / len(finite) if finite else None
+        mean = _total(finite) / len(finite) if finite else None
         picked = {
             "first": min(group, key=by_time.__getitem__),
             "last": max(group, key=by_time.__getitem__),
@@ -263,7 +271,7 @@ def _summarise_few(rows: pa.Table) -> pa.Table:
                 "n_nan": sum(values[row] is not None and math.isnan(values[row]) for row in group),
                 "n_finite": len(finite),
                 "mean": mean,
-                "m2": None if mean is None else math.fsum((value - mean) ** 2 for value in finite),
+                "m2": None if mean is None else _total([(value - mean) * (value - mean) for value in finite]),
                 **{name: point(row) for name, row in picked.items()},
             }
         )

@@ -170,3 +170,15 @@ def test_sidecars_round_trip_and_notice_damage():
     for damaged in (b"", data[:-9], data[: len(data) // 2], data[:30] + bytes(60) + data[90:]):
         with pytest.raises(CorruptObjectError, match="some/key"):
             series.decode(damaged, key="some/key")
+
+
+@pytest.mark.parametrize("values", [[0.0, 1.9e154], [1e308, 1e308, -1e308], [1.7e308, 1.7e308]])
+def test_sums_beyond_a_double_are_no_error(few_rows, values):
+    table = to_arrow([("a", "m", (), at, at, value, "w") for at, value in enumerate(values)])
+    for summary in (
+        series.summarise(table),
+        series.summarise_sorted(table),
+        series.merge([series.summarise(table.slice(0, 1)), series.summarise(table.slice(1))]),
+    ):
+        assert summary["count"].to_pylist() == [len(values)]
+        assert [row["value"] for row in summary["max"].to_pylist()] == [max(values)]
