@@ -1,6 +1,5 @@
 """Other engines read the files that ``lake.inspect.files()`` names: fresh rows, exactly ours."""
 
-import daft
 import duckdb
 import polars as pl
 import pytest
@@ -36,7 +35,10 @@ def test_whole_files_need_no_predicate(lake):
     assert all(file["is_whole"] for file in files)
 
 
+@pytest.mark.oracle
+@pytest.mark.filterwarnings("ignore")  # what Daft says of Arrow is not ours
 def test_daft_reads_them(lake):
+    daft = pytest.importorskip("daft")
     paths = [file["path"] for file in lake.inspect.files().rows()]
     found = daft.read_parquet(paths).select(*COLUMNS).to_arrow()
     assert pl.DataFrame(found).sort(ORDER).equals(ours(lake))
