@@ -328,12 +328,14 @@ def test_a_huge_cross_join_ends_with_its_time(compacted, how):
 
 
 def test_the_clock_stands_still_between_batches(compacted):
+    before = threading.active_count()
     result = compacted.sql("select range as a from range(1000000)", timeout_seconds=20)
     rows = 0
     for batch in result.reader():
         rows += batch.num_rows
     assert rows == 1_000_000
-    assert threading.active_count() < 50
+    # One timer a batch would be hundreds; other tests' threads may come and go.
+    assert threading.active_count() < before + 40
 
 
 def test_memory_is_limited():
