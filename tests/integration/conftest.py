@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from browser import MISSING, Browser, chromium
 
 
 class Family:
@@ -58,3 +59,30 @@ def family():
 def state_dir(tmp_path):
     """A folder for journals of its own."""
     return tmp_path / "state"
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """A headless Chromium of this test process."""
+    program = chromium()
+    if program is None:
+        pytest.skip(MISSING)
+    browser = Browser(program, tmp_path_factory.mktemp("chromium"))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """Return a function that opens a url; no page may have an error in the end, or ask other machines."""
+    pages = []
+
+    def opened(url, **size):
+        pages.append(browser.open(url, **size))
+        return pages[-1]
+
+    yield opened
+    for page in pages:
+        page.close()
+    assert [page.foreign for page in pages] == [[] for _ in pages]
+    assert [page.errors for page in pages] == [[] for _ in pages]
