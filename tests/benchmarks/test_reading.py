@@ -1,8 +1,11 @@
 """Reading at scale: one value, one run, all runs; against plain DuckDB on one sorted file in the same run.
 
-    python tests/benchmarks/test_reading.py [--points 10_000_000] [--files 1 100 1000] [--s3]
+    python tests/benchmarks/test_reading.py [--points 10_000_000] [--files 1 100 1000] [--s3] [--folder KEPT]
 
-As tests the same functions run on little data with timing off. Ratios count, not milliseconds.
+As tests the same functions run on little data with timing off. Ratios count, not milliseconds. On S3 the
+other side is pyarrow's own dataset reader and S3 client over the same sorted file, and a counting proxy says
+how many requests each read takes on the wire. ``--folder`` keeps the table for the next call: 100 M points
+take minutes to make.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from metrics_lake.testing import CountingStorage
 
 STEPS = 500
 SERIES = 20
+FILE_ROWS = 2_500_000
 START = 1_790_000_000_000_000
 LATEST = """
     SELECT arg_max(value, timestamp) AS value FROM read_parquet($files, hive_partitioning = false)
@@ -69,14 +73,20 @@ def run_rows(first: int, last: int, steps: int = STEPS) -> pa.Table:
     return pa.table([columns.get(each.name, pa.nulls(count, each.type)) for each in schema], schema=schema)
 
 
+def runs_of(points: int) -> int:
+    """Return how many runs so many points are."""
+    return max(4, points // (SERIES * STEPS))
+
+
 def fill_table(storage, sorted_file: str, points: int) -> int:
-    """Commit a table of runs, four data files, and write the same rows into one sorted file."""
-    runs = max(4, points // (SERIES * STEPS))
+    """Commit a table of runs in files as compaction makes them; write the same rows as one sorted file."""
+    runs = runs_of(points)
+    parts = max(4, points // FILE_ROWS)
     log = TableLog(storage, METRICS)
     log.refresh()
     with RowEncoder(METRICS, sorted_file, metadata={}, presorted=True, with_float_stats=True) as whole:
-        for part in range(4):
-            rows = run_rows(runs * part // 4, runs * (part + 1) // 4)
+        for part in range(parts):
+            rows = run_rows(runs * part // parts, runs * (part + 1) // parts)
             whole.write(rows)
             builder = DataFileBuilder(METRICS, "2026-09", with_float_stats=True)
             builder.add(rows)
@@ -147,8 +157,9 @@ def test_summarise(benchmark):
 # ---- the script -------------------------------------------------------------------------------------
 
 
-def median_ms(action, repeats: int = 30) -> float:
-    action()
+def median_ms(action, repeats: int = 30, *, warm_up: bool = True) -> float:
+    if warm_up:
+        action()
     times = []
     for _ in range(repeats):
         begun = time.perf_counter()
@@ -157,114 +168,183 @@ def median_ms(action, repeats: int = 30) -> float:
     return statistics.median(times) * 1e3
 
 
-def once_ms(action) -> float:
-    begun = time.perf_counter()
-    action()
-    return (time.perf_counter() - begun) * 1e3
-
-
 def say(*cells: object) -> None:
-    widths = (44, 12, 12, 9, 10, 12)
+    widths = (44, 10, 10, 10, 8, 14, 14, 10, 10)
     texts = (f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in cells)
     sys.stdout.write("  ".join(text.ljust(width) for text, width in zip(texts, widths, strict=False)) + "\n")
+    sys.stdout.flush()
 
 
-def measure_inbox(storage, files: int, where: str) -> None:
-    fill_inbox(storage, files)
-    cold = once_ms(lambda: Reader(storage).latest("fresh/run-0", "metric/07"))
-    reader = Reader(storage)
-    reader.latest("fresh/run-0", "metric/07")
-    storage.reset()
-    reader.latest("fresh/run-0", "metric/07")
-    requests = sum(storage.requests.values())
-    warm = median_ms(lambda: reader.latest("fresh/run-0", "metric/07"), 50)
-    say(f"latest, {files} inbox files, {where}", cold, warm, "", requests)
+class Place:
+    """Where a lake is read: a folder, or an S3 server with a counting proxy before it for one more look.
+
+    Args:
+        storage: The lake's objects.
+        counted: The same objects on the counted way.
+        proxy: What counts on the wire; None = ``counted`` itself does.
+    """
+
+    def __init__(self, name: str, storage, counted: CountingStorage, proxy=None) -> None:
+        self.name = name
+        self.storage = storage
+        self.counted = counted
+        self.proxy = proxy
+
+    def cost(self, action) -> tuple[str, float]:
+        """Return the requests of one action as text, and the kB that it read."""
+        self.counted.reset()
+        if self.proxy is not None:
+            self.proxy.reset()
+        action()
+        requests = self.counted.requests if self.proxy is None else self.proxy.count()
+        text = " ".join(f"{requests[verb]} {verb}" for verb in sorted(requests) if requests[verb])
+        return text, self.counted.bytes_read / 1e3
+
+    def measure(self, label: str, read, floor=None, repeats: int = 20) -> None:
+        """Print what one kind of read takes: by a new reader, then warm.
+
+        Args:
+            label: What is read.
+            read: The read, given a reader.
+            floor: The other side of the ratio.
+            repeats: How often to read.
+        """
+        cold = median_ms(lambda: read(Reader(self.storage)), min(repeats, 3), warm_up=False)
+        warm_reader, counting_reader = Reader(self.storage), Reader(self.counted)
+        warm = median_ms(lambda: read(warm_reader), repeats)
+        first, first_kb = self.cost(lambda: read(counting_reader))
+        later, later_kb = self.cost(lambda: read(counting_reader))
+        theirs = None if floor is None else median_ms(floor, min(repeats, 5))
+        say(
+            f"{label}, {self.name}", cold, warm, "" if theirs is None else theirs,
+            "" if theirs is None else warm / theirs, first, later, first_kb, later_kb,
+        )  # fmt: skip
 
 
-def measure_table(folder: Path, points: int) -> None:
-    storage = CountingStorage(open_storage(str(folder / "table")))
-    path = str(folder / "sorted.parquet")
-    runs = fill_table(storage, path, points)
+def measure_inbox(place: Place, files: int) -> None:
+    fill_inbox(place.storage, files)
+    place.measure(f"latest, {files} inbox files", lambda reader: reader.latest("fresh/run-0", "metric/07"))
+
+
+def measure_table(place: Place, points: int, floors) -> None:
+    """Print what each read of a table takes beside ``floors``: what gives the same from one sorted file."""
+    runs = runs_of(points)
     name = f"project/run-{runs // 3:05d}"
-    plain = {"files": [query.file_pattern(path)], "resource": name}
-    one = {**plain, "metric": "metric/07"}
-    cold = once_ms(lambda: Reader(storage).latest(name, "metric/07"))
-    reader = Reader(storage)
-    rows = [
-        (
-            "latest",
-            cold,
-            lambda: reader.latest(name, "metric/07"),
-            lambda: query.run(LATEST, one),
-        ),
-        (
-            "value at a step",
-            "",
-            lambda: reader.latest(name, "metric/07", step=250),
-            lambda: query.run(LATEST + " AND step = 250", one),
-        ),
-        (
-            "latest of each metric of a run",
-            "",
-            lambda: reader.latest_metrics(name),
-            lambda: query.run(
-                "SELECT metric, arg_max(value, timestamp) FROM read_parquet($files) "
-                "WHERE resource = $resource GROUP BY metric",
-                plain,
-            ),
-        ),
-        (
-            "history of a run",
-            "",
-            lambda: reader.history(name).arrow(),
-            lambda: query.run(HISTORY, plain),
-        ),
-        (
-            "history of a metric, all runs",
-            "",
-            lambda: reader.history(None, "metric/07").arrow(),
-            lambda: query.run(
-                HISTORY.replace("resource = $resource", "metric = 'metric/07'"), {"files": plain["files"]}
-            ),
-        ),
-        (
-            "run table",
-            "",
-            lambda: reader.resources().arrow(),
-            lambda: query.run(
-                "SELECT resource, count(DISTINCT metric), count(*), min(timestamp), max(timestamp), "
-                "max(step) FROM read_parquet($files) GROUP BY resource ORDER BY resource",
-                {"files": plain["files"]},
-            ),
-        ),
-    ]
-    for label, first, ours, floor in rows:
+    reads = {
+        "latest": lambda reader: reader.latest(name, "metric/07"),
+        "value at a step": lambda reader: reader.latest(name, "metric/07", step=250),
+        "latest of each metric of a run": lambda reader: reader.latest_metrics(name),
+        "history of a run": lambda reader: reader.history(name).arrow(),
+        "history of a metric, all runs": lambda reader: reader.history(None, "metric/07").arrow(),
+        "run table": lambda reader: reader.resources().arrow(),
+    }
+    for label, read in reads.items():
         repeats = 3 if "all runs" in label or "table" in label else 20
-        mine, theirs = median_ms(ours, repeats), median_ms(floor, repeats)
-        say(f"{label}, {points:,} points", first, mine, theirs, "", mine / theirs)
-    part = run_rows(0, max(1, min(250, runs)))
-    say(f"summarise {part.num_rows:,} rows", "", median_ms(lambda: series.summarise(part), 3))
+        place.measure(f"{label}, {points:,} points", read, floors(name).get(label), repeats)
+
+
+def duckdb_floors(path: str):
+    """Return what plain DuckDB does with one sorted file."""
+    files = [query.file_pattern(path)]
+
+    def floors(name: str):
+        plain = {"files": files, "resource": name}
+        one = {**plain, "metric": "metric/07"}
+        each = "SELECT metric, arg_max(value, timestamp) FROM read_parquet($files) WHERE resource = $resource"
+        table = (
+            "SELECT resource, count(DISTINCT metric), count(*), min(timestamp), max(timestamp), max(step) "
+            "FROM read_parquet($files) GROUP BY resource ORDER BY resource"
+        )
+        every = HISTORY.replace("resource = $resource", "metric = 'metric/07'")
+        return {
+            "latest": lambda: query.run(LATEST, one),
+            "value at a step": lambda: query.run(LATEST + " AND step = 250", one),
+            "latest of each metric of a run": lambda: query.run(f"{each} GROUP BY metric", plain),
+            "history of a run": lambda: query.run(HISTORY, plain),
+            "history of a metric, all runs": lambda: query.run(every, {"files": files}),
+            "run table": lambda: query.run(table, {"files": files}),
+        }
+
+    return floors
+
+
+def pyarrow_floors(server, key: str):
+    """Return what pyarrow's dataset reader does with one sorted object, its metadata being known."""
+    from pyarrow import dataset, fs
+
+    options = server.options()
+    bucket = fs.S3FileSystem(
+        access_key=options["key"],
+        secret_key=options["secret"],
+        endpoint_override=server.endpoint_url.partition("://")[2],
+        scheme="http",
+        region="us-east-1",
+    )
+    scanned = dataset.dataset(key, filesystem=bucket, format="parquet")
+    columns = ["resource", "metric", "tags", "step", "timestamp", "value"]
+
+    def floors(name: str):
+        of_run, of_metric = pc.field("resource") == name, pc.field("metric") == "metric/07"
+        at_step = of_run & of_metric & (pc.field("step") == 250)
+        return {
+            "latest": lambda: scanned.to_table(columns, filter=of_run & of_metric),
+            "value at a step": lambda: scanned.to_table(columns, filter=at_step),
+            "latest of each metric of a run": lambda: scanned.to_table(columns, filter=of_run),
+            "history of a run": lambda: scanned.to_table(columns, filter=of_run),
+            "history of a metric, all runs": lambda: scanned.to_table(columns, filter=of_metric),
+        }
+
+    return floors
+
+
+def upload(source, target) -> None:
+    """Put every object of one storage into another; the log last, its versions in order."""
+    for info in sorted(source.list(""), key=lambda info: ("_delta_log" in info.key, info.key)):
+        target.put_new(info.key, source.get(info.key, 0, info.size_bytes))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--points", type=int, default=1_000_000)
     parser.add_argument("--files", type=int, nargs="*", default=[1, 100])
-    parser.add_argument("--s3", action="store_true", help="also against a real S3 server")
+    parser.add_argument("--s3", action="store_true", help="on a real S3 server instead of a folder")
+    parser.add_argument("--folder", type=Path, help="keeps the table for the next call")
     options = parser.parse_args()
-    say("what", "cold ms", "warm ms", "DuckDB", "requests", "ratio")
+    say("what", "cold ms", "warm ms", "other", "ratio", "cold", "warm", "cold kB", "warm kB")
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        for files in options.files:
-            measure_inbox(CountingStorage(open_storage(str(folder / f"inbox-{files}"))), files, "local")
-        if options.s3:
-            from metrics_lake.testing.servers import S3Server
-
-            server = stack.enter_context(S3Server(folder / "s3"))
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder = options.folder or work
+        table = open_storage(str(folder / f"table-{options.points}"))
+        path = folder / f"sorted-{options.points}.parquet"
+        if options.points and not path.exists():
+            fill_table(table, str(path), options.points)
+        if not options.s3:
             for files in options.files:
-                url = server.url()
-                measure_inbox(CountingStorage(open_storage(url, server.options())), files, "S3")
-        measure_table(folder, options.points)
+                inbox = open_storage(str(work / f"inbox-{files}"))
+                measure_inbox(Place("local", inbox, CountingStorage(inbox)), files)
+            if options.points:
+                place = Place("local", table, CountingStorage(table))
+                measure_table(place, options.points, duckdb_floors(str(path)))
+            return
+        from metrics_lake.testing.proxy import StoreProxy
+        from metrics_lake.testing.servers import S3Server
+
+        server = stack.enter_context(S3Server(work / "s3"))
+        proxy = stack.enter_context(StoreProxy(server.endpoint_url))
+
+        def place_at(url: str) -> Place:
+            counted = CountingStorage(open_storage(url, server.options(endpoint_url=proxy.url)))
+            return Place("S3", open_storage(url, server.options()), counted, proxy)
+
+        for files in options.files:
+            measure_inbox(place_at(server.url()), files)
+        if options.points:
+            url = server.url()
+            place = place_at(url)
+            upload(table, place.storage)
+            place.storage.put_new("sorted.parquet", path.read_bytes())
+            key = f"{url.partition('://')[2]}/sorted.parquet"
+            measure_table(place, options.points, pyarrow_floors(server, key))
 
 
 if __name__ == "__main__":
