@@ -226,6 +226,10 @@ class Resource:
         """Return this job's metrics from stored states; see ``MetricsLake.prediction_metrics``."""
         return self._lake.prediction_metrics(self.id, **options)
 
+    def prediction_curves(self, curve: str = "roc", **options: Any) -> Result:
+        """Return points of this job's curves from stored states; see ``MetricsLake.prediction_curves``."""
+        return self._lake.prediction_curves(self.id, curve, **options)
+
     def copy_metrics(self, to_resource: Any, *, metrics: Any = None) -> int:
         """Copy this resource's metrics to another; see ``MetricsLake.copy_metrics``."""
         return self._lake.copy_metrics(self.id, to_resource, metrics=metrics)

@@ -208,6 +208,68 @@ class PredictionVerbs(LakeAccess):
             confidence=confidence,
         )
 
+    def prediction_curves(
+        self,
+        jobs: Any,
+        curve: str = "roc",
+        *,
+        by: Any = None,
+        every: Any = None,
+        since: Any = None,
+        until: Any = None,
+        points: int | None = None,
+        bins: int = 15,
+        confidence: float = 0.95,
+    ) -> Result:
+        """Return points of curves from stored states: other segments, longer windows, many jobs.
+
+        Points of ROC and precision-recall curves are exact; between two of them the curve of the rows
+        themselves is within ``bound`` of a straight line (ROC) or of a step with the later point's precision.
+
+        Args:
+            jobs: A job, a ``glob``, or a list of them. With ``every`` several jobs become one series.
+            curve: ``"roc" "pr" "calibration"``, or a distribution: of ``"scores"``, by true class where the
+                truth is known, of ``"predictions"`` that are numbers, of ``"residuals"``.
+            by: The segment columns to keep, of those that were logged; None: all rows only.
+            every: The length of the windows, a multiple of the logged ones; None: no windows.
+            since: Only windows that begin then or later.
+            until: Only windows that end then or earlier.
+            points: Keep about so many points of each ``roc`` or ``pr`` curve; None: all that are known.
+            bins: Equal bins of ``calibration``, a divisor of 60.
+            confidence: Of the intervals.
+
+        Returns:
+            A Result with the columns ``resource window_start window_end segment curve label x y low high
+            bound n threshold bin_start bin_end``, in the order in which a curve is drawn; no rows for a curve
+            that does not exist, such as the ROC curve of one class.
+
+        Raises:
+            NotFoundError: There is no such job, or its states lack the segments; with near names.
+            InvalidInputError: An argument is wrong.
+
+        >>> lake = MetricsLake(tmp / "lake")
+        >>> scored = {"p": [0.9, 0.8, 0.3, 0.2], "churned": [True, False, True, False]}
+        >>> _ = lake.log_prediction_metrics("churn/1", scored, score="p", truth="churned")
+        >>> for point in lake.prediction_curves("churn/1", "roc"):
+        ...     print(point["x"], point["y"], point["threshold"])
+        0.0 0.0 inf
+        0.0 0.5 0.9
+        0.5 0.5 0.8
+        0.5 1.0 0.3
+        1.0 1.0 0.2
+        """
+        return self._jobs().curves(
+            jobs,
+            curve,
+            by=by,
+            every=every,
+            since=since,
+            until=until,
+            points=points,
+            bins=bins,
+            confidence=confidence,
+        )
+
     def _jobs(self) -> PredictionJobs:
         from metrics_lake.prediction_jobs import PredictionJobs
 

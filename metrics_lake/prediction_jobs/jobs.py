@@ -15,7 +15,7 @@ from metrics_lake.prediction_jobs.answers import Answer, Coverage, Wanted, answe
 from metrics_lake.prediction_jobs.reference import is_job, is_path, reference_state
 from metrics_lake.prediction_jobs.rows import as_rows, framed, within
 from metrics_lake.prediction_jobs.stored import Stored, View, marked, windows_of
-from metrics_lake.predictions import PredictionMetrics, finalize, prediction_state
+from metrics_lake.predictions import PredictionMetrics, curve_points, finalize, prediction_state
 from metrics_lake.predictions.keyed import keyed_rows, keyed_state, stored_columns
 from metrics_lake.predictions.late_labels import Hits, Labels, label_rows
 from metrics_lake.predictions.roles import every_text
@@ -188,6 +188,28 @@ class PredictionJobs:
     ) -> Result:
         """Return numbers from the stored states of jobs, re-aggregated."""
         names = self._job_ids(jobs)
+        state = self._span(names, since, until)
+        against = None
+        if reference is not None:
+            against = self._reference(reference, state, None, {"by": by})
+        if every is not None and len(names) > 1:
+            state = _one_series(state, _asked(jobs))
+        numbers = finalize(state, metrics, by=by, every=every, confidence=confidence, reference=against)
+        return Result(lambda: numbers)
+
+    def curves(
+        self, jobs: Any, curve: str, *, by: Any, every: Any, since: Any, until: Any, **options: Any
+    ) -> Result:
+        """Return points of curves from the stored states of jobs, re-aggregated."""
+        names = self._job_ids(jobs)
+        state = self._span(names, since, until)
+        if every is not None and len(names) > 1:
+            state = _one_series(state, _asked(jobs))
+        points = curve_points(state, curve, by=by, every=every, **options)
+        return Result(lambda: points)
+
+    def _span(self, names: Sequence[str], since: Any, until: Any) -> pa.Table:
+        """Return the stored states of jobs in a span of time."""
         state, _ = windows_of(
             within(
                 self._stored.states(names),
@@ -195,18 +217,7 @@ class PredictionJobs:
                 None if until is None else checked_timestamp(until),
             )
         )
-        against = None
-        if reference is not None:
-            against = self._reference(reference, state, None, {"by": by})
-        if every is not None and len(names) > 1:
-            # Windows of many jobs are one series: the jobs' parts stay apart by their own names.
-            parts = pc.binary_join_element_wise(state.column("resource"), state.column("part_id"), "\0")
-            together = pa.repeat(pa.scalar(_asked(jobs)), state.num_rows)
-            for column, values in (("part_id", parts), ("resource", together)):
-                place = state.schema.get_field_index(column)
-                state = state.set_column(place, state.schema.field(place), values)
-        numbers = finalize(state, metrics, by=by, every=every, confidence=confidence, reference=against)
-        return Result(lambda: numbers)
+        return state
 
     # -- steps ---------------------------------------------------------------------------------------------
 
@@ -412,6 +423,16 @@ def _coverage(labels: Labels | None, fits: Mapping[str, int]) -> Coverage | None
         return None
     num_labels = labels.newest.height
     return Coverage(num_labels, num_labels - sum(fits.values()), labels.num_relabelled)
+
+
+def _one_series(state: pa.Table, name: str) -> pa.Table:
+    """Return the states of several jobs as those of one: the parts stay apart by their jobs' names."""
+    parts = pc.binary_join_element_wise(state.column("resource"), state.column("part_id"), "\0")
+    together = pa.repeat(pa.scalar(name), state.num_rows)
+    for column, values in (("part_id", parts), ("resource", together)):
+        place = state.schema.get_field_index(column)
+        state = state.set_column(place, state.schema.field(place), values)
+    return state
 
 
 def _listed(jobs: Any) -> list[Any]:

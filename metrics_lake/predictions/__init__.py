@@ -3,6 +3,7 @@
 Knows no lake, no storage and no clock.
 """
 
+from metrics_lake.predictions.curve_points import CURVE_SCHEMA, CURVES, curve_points
 from metrics_lake.predictions.finalize import finalize
 from metrics_lake.predictions.labels_join import LabelledState, labelled_state
 from metrics_lake.predictions.metrics import PredictionMetrics
@@ -13,6 +14,8 @@ from metrics_lake.predictions.state import merge_states, prediction_state
 from metrics_lake.predictions.tasks import Binary, Multiclass, Regression, Task
 
 __all__ = [
+    "CURVES",
+    "CURVE_SCHEMA",
     "FINAL_SCHEMA",
     "METRICS",
     "STATE_SCHEMA",
@@ -23,6 +26,7 @@ __all__ = [
     "PredictionMetrics",
     "Regression",
     "Task",
+    "curve_points",
     "finalize",
     "labelled_state",
     "merge_states",

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from metrics_lake.predictions._text import near
 from metrics_lake.predictions.families.labels import label_value
+from metrics_lake.result import Result
 
 __all__ = ["PER_LABEL_DICTS", "PredictionMetrics", "label_kind_of"]
 
@@ -85,6 +86,38 @@ class PredictionMetrics(Mapping[str, Any]):
         frame = pl.from_arrow(self.table.set_column(position, "segment", segment))
         assert isinstance(frame, pl.DataFrame)  # noqa: S101 -- from_arrow of a table: for the type checker
         return frame
+
+    def curve(
+        self,
+        curve: str = "roc",
+        *,
+        by: Any = None,
+        points: int | None = None,
+        bins: int = 15,
+        confidence: float = 0.95,
+    ) -> Result:
+        """Return the points of a curve of all rows, or of each segment.
+
+        Args:
+            curve: ``"roc" "pr" "calibration"`` or the distributions ``"scores" "predictions" "residuals"``.
+            by: The segment columns; None: all rows together.
+            points: Keep about so many points of each ``roc`` or ``pr`` curve, all of them exact; None: all.
+            bins: Equal bins of ``calibration``, a divisor of 60.
+            confidence: Of the intervals.
+
+        Returns:
+            A Result with the columns of :data:`~metrics_lake.predictions.curve_points.CURVE_SCHEMA`.
+
+        Raises:
+            InvalidInputError: There is no such curve, or an option is out of its range.
+            NotFoundError: The predictions were not segmented by these columns.
+        """
+        from metrics_lake.predictions.curve_points import curve_points
+
+        found = curve_points(
+            self.state, curve, by=by, every=None, points=points, bins=bins, confidence=confidence
+        )
+        return Result(lambda: found)
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._values:

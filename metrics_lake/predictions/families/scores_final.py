@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from metrics_lake.predictions.options import Options
     from metrics_lake.predictions.rows import Values
 
-__all__ = ["calibration", "curve_rows", "finalise"]
+__all__ = ["calibration", "class_texts", "curve_rows", "finalise"]
 
 _ONE_CLASS = "the truth has one class only"
 
@@ -50,7 +50,7 @@ def _score_rows(state: Long, calib: pl.DataFrame) -> list[pl.LazyFrame]:
     ]
 
 
-def _labels(params: dict[str, Any]) -> tuple[str, str]:
+def class_texts(params: dict[str, Any]) -> tuple[str, str]:
     """Return the texts of the negative and the positive class."""
     if params["label_kind"] == "null" and "labels" not in params:
         return "false", "true"
@@ -67,7 +67,7 @@ def _decisions(state: Long, calib: pl.DataFrame, options: Options) -> list[pl.La
         params = json.loads(text)
         gids = state.head.filter(pl.col("params") == text).select("gid")
         own = calib.join(gids, on="gid", how="semi")
-        negative, positive = _labels(params)
+        negative, positive = class_texts(params)
         if params["decision"] == "prediction":
             levels = [(1, "", True)]
         else:
