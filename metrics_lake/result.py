@@ -12,8 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from html import escape
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
+from metrics_lake.charts import MAX_POINTS
 from metrics_lake.errors import InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]  # pandas-stubs is not asked of developers
     import polars as pl
     import pyarrow as pa
+
+    from metrics_lake.charts import Chart, Drawn
 
 __all__ = ["Exact", "Result"]
 
@@ -63,10 +66,23 @@ class Result:
             values are decoded; ``total_points``, the same number in each row.
         snapshot: What the rows were read from.
         notes: What was done to the points, such as ``downsample`` and ``smooth``.
+        drawn: Gives at most so many points of the same snapshot for a chart along an axis; None: the rows
+            themselves are drawn.
         is_plain: True where a column called ``value`` beside one called ``kind`` means nothing.
     """
 
-    __slots__ = ("_exact", "_hidden", "_is_plain", "_lock", "_notes", "_run", "_stream", "_table", "snapshot")
+    __slots__ = (
+        "_drawn",
+        "_exact",
+        "_hidden",
+        "_is_plain",
+        "_lock",
+        "_notes",
+        "_run",
+        "_stream",
+        "_table",
+        "snapshot",
+    )
 
     def __init__(
         self,
@@ -76,9 +92,11 @@ class Result:
         hidden: tuple[str, ...] = (),
         snapshot: Any = None,
         notes: Mapping[str, Any] | None = None,
+        drawn: Callable[[str | None, int], Drawn] | None = None,
         is_plain: bool = False,
     ) -> None:
         self._run = run
+        self._drawn = drawn
         self._exact: Mapping[str, pa.Table] = {}
         self._is_plain = is_plain
         self._stream = stream
@@ -224,6 +242,57 @@ class Result:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return iter(self.rows())
+
+    def plot(
+        self,
+        x: str | None = None,
+        *,
+        y: str | None = None,
+        color: str | None = None,
+        log: bool = False,
+        title: str | None = None,
+        width: int | Literal["container"] = 640,
+        height: int = 300,
+        dark: bool = False,
+        max_points: int = MAX_POINTS,
+    ) -> Chart:
+        """Return an Altair chart of the rows, as their columns suggest.
+
+        * ``history``: curves, a panel a metric. Repeated steps show their newest point; long series are
+          thinned out (M4: first, last, least and greatest of each interval), which the subtitle says.
+        * ``best``: bars.
+        * ``compare``: parallel axes, or with ``x`` and ``y`` one column against another.
+        * ``prediction_metrics``: lines over windows, or over jobs, by segment, with intervals.
+        * ``sql``: a point a row: ``x`` and ``y``, else columns of these names, else the first column and the
+          last one of numbers.
+
+        What has no place in the picture is counted in the subtitle.
+
+        Args:
+            x: Of a history ``"step"``, ``"relative"`` (time since the resource's first point) or
+                ``"timestamp"``; None: the step where there are any. Otherwise a column.
+            y: A column of numbers; not for a history.
+            color: Of a history what lines of one colour share: ``"resource"``, ``"metric"`` or a tag's name;
+                otherwise a column.
+            log: Draw y on a logarithmic axis.
+            title: Above the chart; None: the metric.
+            width: In pixels, or ``"container"``: as wide as the page gives room.
+            height: Of one panel, in pixels.
+            dark: For a dark background.
+            max_points: How many points a history draws at most, over all series.
+
+        Raises:
+            InvalidInputError: Altair is not installed, an argument is wrong, or no columns can be drawn.
+            MetricsLakeError: As for ``arrow``.
+        """
+        from metrics_lake import charts
+
+        look: dict[str, Any] = {"title": title, "width": width, "height": height, "dark": dark}
+        if self._drawn is None:
+            return charts.plot(self.arrow(), x, y=y, color=color, log=log, **look)
+        if y is not None:
+            raise InvalidInputError("a history is drawn along x; its y is the value.", argument="y")
+        return charts.curves(self._drawn(x, max_points), color=color, log=log, **look)
 
     # ---- what one sees ------------------------------------------------------------------------------------
 

@@ -95,18 +95,19 @@ class ReadVerbs(LakeAccess):
         """
         return self._reading().metric_ids(resource_key(resource))
 
-    def resources(self, pattern: Any = None) -> Result:
+    def resources(self, pattern: Any = None, *, at: Any = None) -> Result:
         """Return the lake's resources, a row each, sorted by id.
 
         Args:
             pattern: A resource, a ``glob``, or a list of them; None: all.
+            at: As in ``get_metric``.
 
         >>> lake = MetricsLake(tmp / "lake")
         >>> lake.log_metric("digits/run-1", "acc", 0.9)
         >>> lake.resources().values("resource")
         ['digits/run-1']
         """
-        return self._reading().resources(resource_ids(pattern))
+        return self._reading().resources(resource_ids(pattern), at=at)
 
     def history(
         self,

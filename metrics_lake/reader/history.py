@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-__all__ = ["TOTAL", "HistoryQuery", "history_query", "list_resources", "rows_to_copy"]
+__all__ = ["TOTAL", "HistoryQuery", "drawing_query", "history_query", "list_resources", "rows_to_copy"]
 
 TOTAL: Final = "total_points"
 """The hidden column that says how many points there were before they were thinned out."""
@@ -26,6 +26,14 @@ _FULL: Final = ("kind", "text", "tags_key", "writer", "seq", "origin")
 _DECODING: Final = ("kind", "text")
 _SERIES: Final = "resource, metric, tags_key"
 _ORDER: Final = f"{_SERIES}, step NULLS FIRST, timestamp, writer, seq"
+
+# Points without a step are no repeats of each other.
+_LAST_OF_STEP: Final = f"""
+    SELECT * FROM {{points}}
+    QUALIFY step IS NULL OR row_number() OVER (
+        PARTITION BY {_SERIES}, step ORDER BY timestamp DESC, writer DESC, seq DESC
+    ) = 1
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,25 +67,60 @@ def history_query(
     notes: dict[str, Any] = {}
     columns = _SHOWN + (_FULL if full else ())
     hidden: tuple[str, ...] = () if full else _DECODING
-    # Points without a step are no repeats of each other.
-    qualify = (
-        f"QUALIFY step IS NULL OR row_number() OVER (PARTITION BY {_SERIES}, step "
-        "ORDER BY timestamp DESC, writer DESC, seq DESC) = 1"
-        if repeats == "last"
-        else ""
-    )
-    source = f"SELECT * FROM {{points}} {qualify}"
+    source = _LAST_OF_STEP if repeats == "last" else "SELECT * FROM {points}"
     if smooth is not None and (weight := _checked_weight(smooth)) > 0:
         source = _smoothed(source)
         bindings |= {"weight": weight, "block": _block_rows(weight)}
         notes["smooth"] = weight
     if downsample is not None:
-        source = _thinned(source)
+        # The points of a series without steps are thinned along their timestamps, by themselves.
+        place = "coalesce(step::DOUBLE, epoch_us(timestamp))"
+        source = _thinned(source, place, apart="step IS NOT NULL", order="step, timestamp, writer, seq")
         bindings |= {"most": _checked_count(downsample), "intervals": _checked_count(downsample) // 4}
         notes["downsample"] = downsample
         hidden += (TOTAL,)
     shown = ", ".join(columns + hidden)
     return HistoryQuery(f"SELECT {shown} FROM ({source}) ORDER BY {_ORDER}", bindings, hidden, notes)
+
+
+def drawing_query(x: str, *, most: int, smooth: float | None = None) -> HistoryQuery:
+    """Return the query of what is drawn: points with a number, of repeated steps the newest, thinned.
+
+    Its hidden columns count, over all points: ``total_points`` those that can be drawn, ``num_not_finite``
+    those of them that are NaN or infinite, ``num_texts`` those that have no number, ``num_unplaced`` those
+    that have a number and no step, where x is the step.
+
+    Args:
+        x: ``"step"``, or what is along the timestamp.
+        most: How many points of a series are kept at most; as many again of those that are not finite.
+        smooth: As in ``history_query``.
+    """
+    is_step = x == "step"
+    drawable = "value IS NOT NULL AND step IS NOT NULL" if is_step else "value IS NOT NULL"
+    counts = {
+        "num_not_finite": f"{drawable} AND NOT isfinite(value)",
+        "num_texts": "value IS NULL",
+        "num_unplaced": "value IS NOT NULL AND step IS NULL" if is_step else "false",
+    }
+    counted = ", ".join(
+        f"count(*) FILTER ({condition}) OVER () AS {name}" for name, condition in counts.items()
+    )
+    source = f"SELECT * FROM (SELECT *, {counted} FROM ({_LAST_OF_STEP})) WHERE {drawable}"
+    bindings: dict[str, Any] = {"most": most, "intervals": most // 4}
+    if smooth is not None and (weight := _checked_weight(smooth)) > 0:
+        source = _smoothed(source)
+        bindings |= {"weight": weight, "block": _block_rows(weight)}
+    source = _thinned(
+        source,
+        "step::DOUBLE" if is_step else "epoch_us(timestamp)::DOUBLE",
+        # So that the extremes of what is finite are kept beside an infinity, and gaps are where they were.
+        apart="isfinite(value)",
+        order="step, timestamp, writer, seq" if is_step else "timestamp, writer, seq",
+    )
+    hidden = (TOTAL, *counts)
+    shown = ", ".join(("resource", "metric", "tags_key", "step", "timestamp", "value", *hidden))
+    order = f"{_SERIES}, {'step' if is_step else 'timestamp'}, timestamp, writer, seq"
+    return HistoryQuery(f"SELECT {shown} FROM ({source}) ORDER BY {order}", bindings, hidden)
 
 
 def _checked_weight(smooth: Any) -> float:
@@ -139,13 +182,20 @@ def _smoothed(source: str) -> str:
     """
 
 
-def _thinned(source: str) -> str:
+def _thinned(source: str, place: str, *, apart: str, order: str) -> str:
     """Return SQL that keeps the first, last, least and greatest points of each interval of each series.
 
     M4 (Jugel, Jerzak, Hackenbroich, Markl: "M4: A Visualization-Oriented Time Series Data Aggregation", VLDB
-    2014). The points of a series without steps are thinned along their timestamps, by themselves.
+    2014).
+
+    Args:
+        source: The points.
+        place: Their place on the axis along which intervals are equal, a double.
+        apart: A condition: points of a series for which it is true, and the others, are thinned each by
+            themselves.
+        order: The order along the axis.
     """
-    part = f"{_SERIES}, has_step"
+    part = f"{_SERIES}, is_apart"
     return f"""
         WITH located AS MATERIALIZED (
             SELECT *, CASE WHEN upper > lower
@@ -153,13 +203,13 @@ def _thinned(source: str) -> str:
                 ELSE 0 END AS part_number
             FROM (
                 SELECT *,
-                    row_number() OVER (PARTITION BY {part} ORDER BY step, timestamp, writer, seq) AS place,
+                    row_number() OVER (PARTITION BY {part} ORDER BY {order}) AS place,
                     min(x) OVER (PARTITION BY {part}) AS lower,
                     max(x) OVER (PARTITION BY {part}) AS upper,
                     count(*) OVER (PARTITION BY {part}) AS points,
                     count(*) OVER () AS {TOTAL}
                 FROM (
-                    SELECT *, step IS NOT NULL AS has_step, coalesce(step::DOUBLE, epoch_us(timestamp)) AS x
+                    SELECT *, {apart} AS is_apart, {place} AS x
                     FROM ({source})
                 )
             )

@@ -10,6 +10,7 @@ from metrics_lake.commits import Snapshot, snapshot_from_text
 from metrics_lake.errors import InvalidInputError, NotFoundError
 from metrics_lake.points import checked_step, checked_timestamp
 from metrics_lake.reader.cache import ByteCache
+from metrics_lake.reader.drawing import draw
 from metrics_lake.reader.history import history_query, list_resources, rows_to_copy
 from metrics_lake.reader.overview import ambiguous_series
 from metrics_lake.reader.recent import SCAN_ROWS
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from metrics_lake.charts import Drawn
     from metrics_lake.commits import PendingRun
     from metrics_lake.reader.lookup import Order, Point
     from metrics_lake.storage import Storage
@@ -273,9 +275,21 @@ class Reader:
         def stream() -> pa.RecordBatchReader:
             return table.stream(snapshot, selection, asked.sql, dict(asked.bindings))
 
+        def drawn(x: str | None, max_points: int) -> Drawn:
+            return draw(
+                table.summaries(snapshot, selection, instant=instant),
+                selection,
+                lambda part, sql, bindings: table.run(snapshot, part, sql, bindings),
+                x=x,
+                max_points=max_points,
+                downsample=downsample,
+                smooth=smooth,
+            )
+
         return Result(
             lambda: self.pinned(table, snapshot, run),
             stream=lambda: self.pinned(table, snapshot, stream),
+            drawn=lambda x, most: self.pinned(table, snapshot, lambda: drawn(x, most)),
             hidden=asked.hidden,
             snapshot=snapshot,
             notes=asked.notes,

@@ -1,0 +1,297 @@
+"""Run tables as pictures: parameters against metrics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from metrics_lake.charts._altair import altair_module, inline
+from metrics_lake.charts.counts import MAX_POINTS, counted, subtitle
+from metrics_lake.charts.labels import short_labels
+from metrics_lake.charts.theme import LEGEND_SERIES, themed
+from metrics_lake.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from metrics_lake.charts._altair import Chart
+
+__all__ = ["differing_columns", "is_number", "parallel", "scatter"]
+
+_MAX_AXES: Final = 8
+_MAX_RUNS: Final = 500
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Return whether a column can stand on an axis of numbers."""
+    import pyarrow as pa
+
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+
+def scatter(
+    rows: pa.Table,
+    x: str,
+    y: str,
+    *,
+    color: str | None = None,
+    log: bool = False,
+    title: str | None = None,
+    width: int | str = 640,
+    height: int = 300,
+    dark: bool = False,
+) -> Chart:
+    """Return a point a row: one column against another.
+
+    Args:
+        rows: Any table.
+        x: A column: numbers, times or texts.
+        y: A column of numbers.
+        color: A column; None: all points have one colour.
+        log: Draw ``y`` on a logarithmic axis.
+        title: Above the chart.
+        width: In pixels, or ``"container"``.
+        height: In pixels.
+        dark: For a dark background.
+
+    Raises:
+        InvalidInputError: Altair is not installed, there are too many rows, or ``y`` has no numbers.
+    """
+    import pyarrow as pa
+    import pyarrow.compute
+
+    pc: Any = pyarrow.compute
+    alt = altair_module()
+    if rows.num_rows > MAX_POINTS:
+        raise InvalidInputError(
+            f"the result has {rows.num_rows:,} rows, and a chart draws at most {MAX_POINTS:,}.",
+            hint="Aggregate in the query, or draw a history: it is thinned out by itself.",
+        )
+    if not is_number(rows.schema.field(y).type):
+        raise InvalidInputError(
+            f"the column {y!r} has no numbers but {rows.schema.field(y).type}.", argument="y"
+        )
+    value = pc.cast(rows.column(y), pa.float64(), safe=False)
+    finite = pc.fill_null(pc.is_finite(value), False)
+    if log:
+        finite = pc.and_(finite, pc.fill_null(pc.greater(value, 0.0), False))
+    kept = rows.filter(finite)
+    columns: dict[str, Any] = {"y": value.filter(finite)}
+    columns["x"], x_type = _axis(kept.column(x))
+    tooltip = [alt.Tooltip(f"x:{x_type}", title=x), alt.Tooltip("y:Q", title=y)]
+    encoding: dict[str, Any] = {}
+    if color is not None:
+        columns["c"], c_type = _axis(kept.column(color))
+        encoding["color"] = alt.Color(f"c:{c_type}", title=color)
+        tooltip.append(alt.Tooltip(f"c:{c_type}", title=color))
+    if "resource" in kept.column_names and "resource" not in (x, y, color):
+        columns["r"] = kept.column("resource")
+        tooltip.insert(0, alt.Tooltip("r:N", title="resource"))
+    lost = rows.num_rows - kept.num_rows
+    lines = subtitle([counted(kept.num_rows, "row"), f"{counted(lost, 'row')} left out" if lost else None])
+    chart = (
+        alt.Chart(inline(pa.table(columns)))
+        .mark_point(filled=True, size=45, opacity=0.8)
+        .encode(
+            x=alt.X(f"x:{x_type}", title=x, scale=_scale(alt, x_type)),
+            y=alt.Y("y:Q", title=y, scale=alt.Scale(zero=False, type="log" if log else "linear")),
+            tooltip=tooltip,
+            **encoding,
+        )
+        .properties(
+            width=width,
+            height=height,
+            title=alt.Title(text=title or "", subtitle=lines),
+            description=f"{y} against {x}: {'; '.join(lines)}.",
+        )
+    )
+    return themed(chart, dark=dark)
+
+
+def parallel(
+    rows: pa.Table,
+    *,
+    columns: list[str] | None = None,
+    color: str | None = None,
+    title: str | None = None,
+    width: int | str = 640,
+    height: int = 300,
+    dark: bool = False,
+) -> Chart:
+    """Return parallel axes: a line a row, an axis a column, from its least value to its greatest.
+
+    Args:
+        rows: A run table: ``resource`` and columns of numbers or texts.
+        columns: The axes; None: those that differ, parameters first, at most eight.
+        color: The column of numbers that colours lines; None: the last axis of numbers.
+        title: Above the chart.
+        width: In pixels, or ``"container"``.
+        height: In pixels.
+        dark: For a dark background.
+
+    Raises:
+        InvalidInputError: Altair is not installed, or no two columns differ between rows.
+    """
+    alt = altair_module()
+    axes = columns if columns is not None else differing_columns(rows)
+    if len(axes) < 2:
+        raise InvalidInputError(
+            "the result has fewer than two columns of which the rows differ.",
+            hint="Pass x= and y=, or compare more metrics.",
+        )
+    lines = rows.slice(0, _MAX_RUNS)
+    scales = [_Axis.of(lines, name) for name in axes]
+    coloured = color if color is not None else next(
+        (each.name for each in reversed(scales) if not each.texts), axes[-1]
+    )  # fmt: skip
+    by = next((each for each in scales if each.name == coloured), None) or _Axis.of(lines, coloured)
+    names = lines.column("resource").to_pylist() if "resource" in lines.column_names else None
+    labels = names if names is not None else [f"row {at}" for at in range(lines.num_rows)]
+    values = [
+        {"r": at, "axis": axis.name, "y": axis.places[at], "v": axis.shown[at], "c": by.places[at]}
+        for axis in scales
+        for at in range(lines.num_rows)
+        if axis.places[at] is not None
+    ]
+    who = [{"r": at, "resource": label} for at, label in enumerate(labels)]
+    ticks = [tick for axis in scales for tick in axis.ticks()]
+    hover = alt.selection_point(
+        name="hover", fields=["r"], nearest=True, on="pointerover", clear="pointerout"
+    )
+    base = (
+        alt.Chart(alt.InlineData(values=values or [{}]))
+        .transform_lookup(
+            lookup="r", from_=alt.LookupData(alt.InlineData(values=who or [{}]), "r", ["resource"])
+        )
+        .encode(
+            x=alt.X(
+                "axis:N", sort=axes, title=None, axis=alt.Axis(labelAngle=0, labelLimit=140, domain=False)
+            ),
+            y=alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[0, 1])),
+            detail="r:N",
+        )
+    )
+    opacity = alt.condition(hover, alt.value(0.8), alt.value(0.08))
+    line = base.mark_line(strokeWidth=1.4).encode(
+        color=alt.Color("c:Q", legend=None, scale=alt.Scale(scheme="viridis", domain=[0, 1])), opacity=opacity
+    )
+    tooltip = [
+        alt.Tooltip("resource:N"),
+        alt.Tooltip("axis:N", title="column"),
+        alt.Tooltip("v:N", title="value"),
+    ]
+    tips = base.mark_point(filled=True, size=60, opacity=0).encode(tooltip=tooltip).add_params(hover)
+    rules = (
+        alt.Chart(alt.InlineData(values=[{"axis": name} for name in axes]))
+        .mark_rule(opacity=0.6)
+        .encode(x=alt.X("axis:N", sort=axes))
+    )
+    texts = (
+        alt.Chart(alt.InlineData(values=ticks))
+        .mark_text(align="left", dx=4, fontSize=10)
+        .encode(x=alt.X("axis:N", sort=axes), y="y:Q", text="text:N")
+    )
+    told = subtitle(
+        [
+            counted(rows.num_rows, "resource")
+            if rows.num_rows == lines.num_rows
+            else f"{lines.num_rows:,} of {rows.num_rows:,} resources",
+            f"coloured by {coloured}",
+        ]
+    )
+    chart = alt.layer(rules, line, tips, texts).properties(
+        width=width,
+        height=height,
+        title=alt.Title(text=title or "", subtitle=told),
+        description=f"Parallel axes of {', '.join(axes)}: {'; '.join(told)}.",
+    )
+    return themed(chart, dark=dark)
+
+
+class _Axis:
+    """One column on an axis from 0 to 1."""
+
+    __slots__ = ("_high", "_low", "name", "places", "shown", "texts")
+
+    def __init__(self, name: str, values: list[Any], *, is_number: bool) -> None:
+        import math
+
+        self.name = name
+        self.texts: list[str] = []
+        self.shown = ["" if each is None else f"{each:.6g}" if is_number else str(each) for each in values]
+        self._low = self._high = 0.0
+        if not is_number:
+            self.texts = sorted({str(each) for each in values if each is not None})
+            last = max(1, len(self.texts) - 1)
+            place = {text: at / last for at, text in enumerate(self.texts)}
+            self.places = [None if each is None else place[str(each)] for each in values]
+            return
+        finite = [float(each) for each in values if each is not None and math.isfinite(each)]
+        if finite:
+            self._low, self._high = min(finite), max(finite)
+        span = self._high - self._low
+        self.places = [
+            None if each is None or not math.isfinite(each)
+            else (float(each) - self._low) / span if span else 0.5
+            for each in values
+        ]  # fmt: skip
+
+    @classmethod
+    def of(cls, rows: pa.Table, name: str) -> _Axis:
+        column = rows.column(name)
+        return cls(name, column.to_pylist(), is_number=is_number(column.type))
+
+    def ticks(self) -> list[dict[str, Any]]:
+        """Return the texts beside the axis."""
+        if self.texts:
+            last = max(1, len(self.texts) - 1)
+            shown = short_labels(self.texts, 18)
+            every = max(1, len(shown) // 8)
+            return [
+                {"axis": self.name, "y": at / last, "text": text}
+                for at, text in enumerate(shown)
+                if at % every == 0
+            ]
+        ends = [(0.0, self._low), (1.0, self._high)] if self._high > self._low else [(0.5, self._low)]
+        return [{"axis": self.name, "y": y, "text": f"{value:.4g}"} for y, value in ends]
+
+
+def differing_columns(rows: pa.Table) -> list[str]:
+    """Return the columns of which rows differ, parameters first, metrics last."""
+    import pyarrow as pa
+    import pyarrow.compute
+
+    pc: Any = pyarrow.compute
+    found = []
+    for field in rows.schema:
+        is_text = pa.types.is_string(field.type) or pa.types.is_boolean(field.type)
+        if field.name == "resource" or not (is_text or is_number(field.type)):
+            continue
+        distinct = pc.count_distinct(rows.column(field.name)).as_py()
+        if distinct > 1 and not (is_text and distinct > LEGEND_SERIES):
+            found.append(field.name)
+    parameters = [name for name in found if name.startswith("params/")]
+    others = [name for name in found if not name.startswith("params/")]
+    kept = parameters[: _MAX_AXES - min(len(others), 3)]
+    return kept + others[: _MAX_AXES - len(kept)]
+
+
+def _axis(column: Any) -> tuple[Any, str]:
+    """Return a column as Vega can have it, and its Vega-Lite type."""
+    import pyarrow as pa
+    import pyarrow.compute
+
+    pc: Any = pyarrow.compute
+    if is_number(column.type):
+        return pc.cast(column, pa.float64(), safe=False), "Q"
+    if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
+        micros = pc.cast(pc.cast(column, pa.timestamp("us")), pa.int64())
+        return pc.divide(pc.cast(micros, pa.float64()), 1000.0), "T"
+    if pa.types.is_string(column.type) or pa.types.is_boolean(column.type):
+        return pc.cast(column, pa.string()), "N"
+    return pa.array([None if each is None else str(each) for each in column.to_pylist()], pa.string()), "N"
+
+
+def _scale(alt: Any, kind: str) -> Any:
+    if kind == "T":
+        return alt.Scale(type="utc")
+    return alt.Scale(zero=False) if kind == "Q" else alt.Undefined

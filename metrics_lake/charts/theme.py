@@ -1,0 +1,76 @@
+"""One look: colours that colour-blind people tell apart, on light and on dark backgrounds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from metrics_lake.charts._altair import Chart
+
+__all__ = ["DASHES", "LEGEND_SERIES", "NUM_COLOURS", "config", "themed"]
+
+# Okabe and Ito, "Color Universal Design" (2008), without its black and its yellow, which vanish on one of the
+# two backgrounds; brighter blues and greens on the dark one.
+_LIGHT: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
+_DARK: Final = ("#4ba3e3", "#ff8c42", "#2fc79a", "#e59ac4", "#f2b93b", "#8fd3ff", "#a6a6a6")
+
+NUM_COLOURS: Final = len(_LIGHT)
+DASHES: Final = ([1, 0], [6, 3], [2, 2])
+"""Strokes: so many times as many series as colours can be told apart."""
+
+LEGEND_SERIES: Final = NUM_COLOURS * len(DASHES)
+"""Up to so many series each has a look of its own, and a legend."""
+
+
+def config(*, dark: bool = False) -> dict[str, Any]:
+    """Return the Vega-Lite configuration of all charts."""
+    text, faint, back = ("#e6e6e6", "#3a3f46", "#16191d") if dark else ("#24292f", "#e3e6ea", "#ffffff")
+    muted = "#a3abb5" if dark else "#57606a"
+    return {
+        "background": back,
+        "font": "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif",
+        "view": {"stroke": None, "continuousWidth": 640, "continuousHeight": 300},
+        "range": {"category": list(_DARK if dark else _LIGHT)},
+        "axis": {
+            "labelColor": muted,
+            "titleColor": text,
+            "titleFontWeight": "normal",
+            "gridColor": faint,
+            "domainColor": muted,
+            "tickColor": muted,
+            "labelFontSize": 11,
+            "titleFontSize": 12,
+            "labelLimit": 240,
+        },
+        "legend": {
+            "labelColor": text,
+            "titleColor": text,
+            "labelLimit": 260,
+            "labelFontSize": 11,
+            "symbolStrokeWidth": 2,
+            "symbolSize": 160,
+        },
+        "title": {
+            "anchor": "start",
+            "color": text,
+            "subtitleColor": muted,
+            "fontSize": 14,
+            "subtitleFontSize": 11,
+            "offset": 10,
+        },
+        "header": {"labelColor": text, "titleColor": text, "labelFontSize": 12, "labelFontWeight": "bold"},
+        "bar": {"color": _DARK[0] if dark else _LIGHT[0]},
+        "point": {"color": _DARK[0] if dark else _LIGHT[0]},
+        "line": {"color": _DARK[0] if dark else _LIGHT[0]},
+        "text": {"color": text},
+        "rule": {"color": muted},
+    }
+
+
+def themed(chart: Chart, *, dark: bool = False) -> Chart:
+    """Return a chart in our look, whatever look it had."""
+    import altair as alt
+
+    made = chart.copy(deep=False)
+    made.config = alt.Config.from_dict(config(dark=dark), validate=False)
+    return made

@@ -1,0 +1,114 @@
+"""The points of a history that a chart shows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow.compute
+
+from metrics_lake import query
+from metrics_lake.charts import MAX_PANELS, MAX_SERIES, MAX_SERIES_POINTS, Drawn
+from metrics_lake.errors import InvalidInputError
+from metrics_lake.reader.history import TOTAL, drawing_query
+from metrics_lake.reader.selection import Ids, Selection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pyarrow as pa
+
+__all__ = ["draw"]
+
+pc: Any = pyarrow.compute  # pyarrow-stubs knows no Python scalars as arguments
+
+_KEYS: Final = ("resource", "metric", "tags_key")
+_LEAST_POINTS: Final = 8
+_AXES: Final = ("step", "relative", "timestamp")
+
+
+def draw(
+    summary: pa.Table,
+    selection: Selection,
+    run: Callable[[Selection, str, dict[str, Any]], pa.Table],
+    *,
+    x: str | None,
+    max_points: int,
+    downsample: int | None = None,
+    smooth: float | None = None,
+) -> Drawn:
+    """Return the points of the first series, thinned out by the reader's own M4 to what can be drawn.
+
+    Args:
+        summary: The series summary of the snapshot, at least of the selection.
+        selection: Whose points are drawn.
+        run: Runs a query over a selection's points.
+        x: ``"step"``, ``"relative"`` or ``"timestamp"``; None: the step where a series has any.
+        max_points: Of all series.
+        downsample: What the history was thinned out to; never more than that.
+        smooth: The weight of the past.
+
+    Raises:
+        InvalidInputError: ``x`` is none of these.
+    """
+    if x is not None and x not in _AXES:
+        raise InvalidInputError(
+            f"x is {x!r}.", hint=f"Pass {', '.join(map(repr, _AXES))}, or nothing.", argument="x"
+        )
+    found = _with_numbers(summary, selection)
+    chosen = _first(found)
+    if x is None:
+        has_steps = chosen.num_rows == 0 or pc.any(chosen.column("has_step")).as_py()
+        x = "step" if has_steps else "timestamp"
+    if chosen.num_rows < found.num_rows:
+        names = [pc.unique(chosen.column(name)).to_pylist() for name in ("resource", "metric")]
+        selection = replace(selection, resources=Ids(tuple(names[0])), metrics=Ids(tuple(names[1])))
+    most = min(MAX_SERIES_POINTS, max_points // max(1, chosen.num_rows), downsample or MAX_SERIES_POINTS)
+    asked = drawing_query(x, most=max(most, _LEAST_POINTS), smooth=smooth)
+    points = run(selection, asked.sql, dict(asked.bindings))
+    counts = {name: points.column(name)[0].as_py() if points.num_rows else 0 for name in asked.hidden}
+    points = points.drop_columns(list(asked.hidden))
+    is_cut = chosen.num_rows < found.num_rows
+    if is_cut:
+        points = points.join(chosen.select(list(_KEYS)), list(_KEYS), join_type="left semi")
+    shown = points.select(list(_KEYS)).group_by(list(_KEYS)).aggregate([]).num_rows
+    return Drawn(
+        points,
+        x,
+        num_points=counts[TOTAL],
+        num_series=found.num_rows if is_cut else shown,
+        num_not_finite=counts["num_not_finite"],
+        num_texts=counts["num_texts"],
+        num_unplaced=counts["num_unplaced"],
+        smooth=smooth or None,
+    )
+
+
+def _with_numbers(summary: pa.Table, selection: Selection) -> pa.Table:
+    """Return ``resource metric tags_key has_step is_curve`` of the series that have any number."""
+    bindings: dict[str, Any] = {}
+    ids = Selection(selection.resources, selection.metrics, tags=selection.tags)
+    condition = ids.sql(bindings)
+    return query.run(
+        f"""
+        SELECT resource, metric, tags_key, "last_step".step IS NOT NULL AS has_step, "count" > 1 AS is_curve
+        FROM summary WHERE {condition} AND ("min" IS NOT NULL OR n_nan > 0)
+        """,
+        bindings,
+        summary=summary,
+    )
+
+
+def _first(series: pa.Table) -> pa.Table:
+    """Return the first series of each of the first metrics, those with one point a series last."""
+    return query.run(
+        f"""
+        WITH metrics AS (
+            SELECT metric, bool_or(is_curve) AS is_curve FROM series GROUP BY metric
+            ORDER BY is_curve DESC, metric LIMIT {MAX_PANELS}
+        )
+        SELECT series.* FROM series SEMI JOIN metrics USING (metric)
+        QUALIFY row_number() OVER (PARTITION BY metric ORDER BY resource, tags_key) <= {MAX_SERIES}
+        """,
+        series=series,
+    )
