@@ -66,7 +66,8 @@ def finalize(
         confidence: Of the intervals.
         bins: Equal bins of the calibration error, a divisor of 60.
         zero_division: The value of a ratio whose denominator is 0; None gives NULL with the reason.
-        reference: A state to compare with: adds ``drift/psi`` and its kin.
+        reference: A state to compare with: adds ``drift/psi`` and its kin, and where
+            it has a truth and scores of two classes ``estimated/roc_auc`` and its kin.
         drift_bins: Bins of the drift measures that need some: quantiles of the reference.
 
     Returns:
@@ -79,12 +80,15 @@ def finalize(
         NotFoundError: No stored segments have the columns of ``by``.
     """
     from metrics_lake.predictions.drift import drift_rows
+    from metrics_lake.predictions.estimated import estimated_rows
 
     options = Options(confidence=confidence, bins=bins, zero_division=zero_division)
     merged = rolled_up(merge_long(Long.from_arrow(state)), by=by, every=every)
     rows = finalise_long(merged, options)
     if reference is not None:
-        rows = pl.concat([rows, drift_rows(merged, Long.from_arrow(reference), drift_bins)])
+        against = Long.from_arrow(reference)
+        drift = drift_rows(merged, against, drift_bins)
+        rows = pl.concat([rows, drift, estimated_rows(merged, against, options)])
     return to_table(merged, wanted(rows, metrics))
 
 
