@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import io
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from metrics_lake import series
+from metrics_lake.commits.parquet import conform, dictionary_schema
 from metrics_lake.errors import CorruptObjectError, ObjectNotFoundError
 from metrics_lake.layout import sidecar_key
-from metrics_lake.schema import arrow_schema
+from metrics_lake.schema import TABLES, arrow_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from metrics_lake.commits import DataFile
     from metrics_lake.reader.cache import ByteCache
@@ -31,9 +33,16 @@ _FOOTER_GUESS_BYTES: Final = 256 << 10
 _WHOLE_BYTES: Final = 1 << 20
 """Smaller files are fetched whole."""
 
-_BATCH_BYTES: Final = 32 << 20
+_BATCH_BYTES: Final = 8 << 20
+"""Row groups are fetched and decoded in batches of this size before compression."""
+
 _COALESCE_BYTES: Final = 64 << 10
 _THREADS: Final = 16
+_DECODING_THREADS: Final = 4
+"""One batch waits for the store while another one is decoded."""
+
+_Item = TypeVar("_Item")
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +102,27 @@ class DataFiles:
     def batches(self, files: Sequence[DataFile], selection: Selection) -> Iterator[pa.RecordBatch]:
         """Yield the rows of row groups that may hold a selection's, by ranged requests in parallel.
 
-        Every page's checksum is verified. Memory holds one batch of row groups at a time.
+        Every page's checksum is verified. Memory holds a few batches of row groups at a time.
 
         Raises:
             ObjectNotFoundError: A file is gone.
             CorruptObjectError: A file is damaged.
             StorageError: The store failed.
         """
-        for each in files:
-            footer = self._footer(each)
-            wanted = [at for at, bounds in enumerate(footer.bounds) if _may_hold(bounds, selection)]
-            for groups in _by_size(footer.metadata, wanted):
-                rows = self._row_groups(each, footer.metadata, groups)
-                yield from selection.rows_of(rows).to_batches()
+
+        def parts() -> Iterator[tuple[DataFile, _Footer, list[int]]]:
+            footers = _ahead(self._footer, files, _THREADS)
+            for each, footer in zip(files, footers, strict=True):
+                wanted = [at for at, bounds in enumerate(footer.bounds) if _may_hold(bounds, selection)]
+                for groups in _by_size(footer.metadata, wanted):
+                    yield each, footer, groups
+
+        def read(part: tuple[DataFile, _Footer, list[int]]) -> pa.Table:
+            each, footer, groups = part
+            return self._row_groups(each, footer.metadata, groups, selection)
+
+        for rows in _ahead(read, parts(), _DECODING_THREADS):
+            yield from rows.to_batches()
 
     def _footer(self, file: DataFile) -> _Footer:
         footer: _Footer | None = self._cache.get(file.key)
@@ -123,20 +140,28 @@ class DataFiles:
             self._cache.put(file.key, footer, 2 * metadata.serialized_size)
         return footer
 
-    def _row_groups(self, file: DataFile, metadata: pq.FileMetaData, groups: Sequence[int]) -> pa.Table:
+    def _row_groups(
+        self, file: DataFile, metadata: pq.FileMetaData, groups: Sequence[int], selection: Selection
+    ) -> pa.Table:
         source = _Sparse(self._storage, file.key, file.size_bytes)
         if file.size_bytes <= _WHOLE_BYTES:
             source.fetch([(0, file.size_bytes)])
         else:
             source.fetch(_coalesced(_chunk_ranges(metadata, groups)))
-        schema = arrow_schema(self._table)
+        # As dictionaries, and plain texts of the chosen rows alone: the most of what decoding costs.
+        schema = dictionary_schema(self._table)
         try:
             with pq.ParquetFile(
-                pa.PythonFile(source, mode="r"), metadata=metadata, page_checksum_verification=True
+                pa.PythonFile(source, mode="r"),
+                metadata=metadata,
+                page_checksum_verification=True,
+                read_dictionary=list(TABLES[self._table].dictionary_columns),
             ) as opened:
                 stored = [each.name for each in schema if each.name in opened.schema_arrow.names]
-                rows = opened.read_row_groups(list(groups), columns=stored, use_threads=False)
-            return _conformed(rows, schema)
+                rows = conform(
+                    opened.read_row_groups(list(groups), columns=stored, use_threads=False), schema
+                )
+            return selection.rows_of(conform(rows, schema)).cast(arrow_schema(self._table))
         except (pa.ArrowException, OSError) as error:
             raise _corrupt(file.key, error) from error
 
@@ -242,15 +267,20 @@ def _coalesced(ranges: Iterator[tuple[int, int]]) -> list[tuple[int, int]]:
     return merged
 
 
-def _conformed(rows: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Return rows that another engine may have written, in the table's own columns and types."""
-    columns = [
-        rows.column(each.name).cast(each.type)
-        if each.name in rows.column_names
-        else pa.nulls(rows.num_rows, each.type)
-        for each in schema
-    ]
-    return pa.table(columns, schema=schema)
+def _ahead(call: Callable[[_Item], _Answer], items: Iterable[_Item], number: int) -> Iterator[_Answer]:
+    """Yield a call's answers in the order of the items, while the calls for the next ones run in threads."""
+    with ThreadPoolExecutor(number, thread_name_prefix="metrics_lake-read") as pool:
+        running: deque[Future[_Answer]] = deque()
+        try:
+            for item in items:
+                running.append(pool.submit(call, item))
+                if len(running) >= number:
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+        finally:
+            for each in running:
+                each.cancel()
 
 
 def _corrupt(key: str, error: BaseException) -> CorruptObjectError:

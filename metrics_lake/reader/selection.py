@@ -104,7 +104,13 @@ class Ids:
         return f"({' OR '.join(parts)})" if parts else "false"
 
     def mask(self, column: Any) -> Any:
-        """Return which values of an Arrow column are among these, as an Arrow array of booleans."""
+        """Return which values of an Arrow column are among these, as an Arrow array of booleans.
+
+        Of a column of dictionaries each text is looked at once.
+        """
+        if pa.types.is_dictionary(column.type):
+            masks = [self.mask(chunk.dictionary).take(chunk.indices) for chunk in column.chunks]
+            return pa.chunked_array(masks, pa.bool_())
         if self.only is not None:
             return pc.equal(column, self.only)
         found: Any = pc.is_in(column, value_set=pa.array(self.names, pa.string()))
