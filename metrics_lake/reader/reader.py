@@ -383,6 +383,7 @@ class Reader:
 
         Raises:
             SnapshotExpired: One of its objects is gone.
+            ObjectNotFoundError: One of its objects is gone, and new snapshots need it too: it was lost.
         """
         return table.read(lambda _: run(), snapshot)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from metrics_lake.reader.cache import ByteCache
     from metrics_lake.storage import Storage
 
-__all__ = ["TableReader", "expired", "has_later"]
+__all__ = ["TableReader", "has_later"]
 
 pc: Any = pyarrow.compute  # pyarrow-stubs knows no Python scalars as arguments
 
@@ -91,20 +91,43 @@ class TableReader:
 
         Raises:
             SnapshotExpired: An object of the pinned snapshot is gone.
-            ObjectNotFoundError: New snapshots, too, name an object that is gone.
+            ObjectNotFoundError: New snapshots, too, name an object that is gone: it was lost.
         """
+        if pinned is not None:
+            try:
+                return answer(pinned)
+            except ObjectNotFoundError as error:
+                raise self.gone(error) from error
         for _ in range(_ATTEMPTS):
             try:
-                return answer(pinned or self.snapshot())
+                return answer(self.snapshot())
             except ObjectNotFoundError as error:
-                if pinned is not None:
-                    raise expired(error) from error
                 gone = error
-        raise ObjectNotFoundError(
-            f"{gone.message} Every new snapshot of table {self.table!r} names it.",
-            hint="`metrics-lake verify` lists what is missing.",
-            **gone.context,
-        ) from gone
+        raise self._lost(gone) from gone
+
+    def gone(self, error: ObjectNotFoundError) -> SnapshotExpired | ObjectNotFoundError:
+        """Return what it means that an object of a pinned snapshot is gone, by a cold look at the table.
+
+        An object that the table does without by now was vacuumed, so a new snapshot helps. One that it still
+        needs was lost, and every new snapshot would end the same way.
+        """
+        self.log.reopen()
+        newest = self.snapshot()
+        needed = {each.key for each in newest.log.files} | {live.name.key for live in newest.inbox}
+        if error.context.get("key") in needed:
+            return self._lost(error)
+        return SnapshotExpired(
+            f"The snapshot is too old: {error.message}",
+            hint="Take a new one; vacuum removes what newer snapshots no longer need.",
+            **error.context,
+        )
+
+    def _lost(self, error: ObjectNotFoundError) -> ObjectNotFoundError:
+        return ObjectNotFoundError(
+            f"{error.message} It was lost: every new snapshot of table {self.table!r} names it.",
+            hint="`metrics-lake verify` lists what is missing; restore it from a backup.",
+            **error.context,
+        )
 
     # ---- rows ----------------------------------------------------------------------------------------------
 
@@ -139,6 +162,7 @@ class TableReader:
 
         Raises:
             SnapshotExpired: While the reader is read, an object is gone.
+            ObjectNotFoundError: Likewise, and the object was lost.
         """
         reader = self._scanner.stream(self.scan(snapshot, selection), sql, bindings)
 
@@ -146,7 +170,7 @@ class TableReader:
             try:
                 yield from reader
             except ObjectNotFoundError as error:
-                raise expired(error) from error
+                raise self.gone(error) from error
 
         return pa.RecordBatchReader.from_batches(reader.schema, batches())
 
@@ -324,15 +348,6 @@ class TableReader:
 
 def _latest_sql(column: str) -> str:
     return f"SELECT tags_key, {series.point_sql(column)} FROM {{points}} GROUP BY tags_key"
-
-
-def expired(error: ObjectNotFoundError) -> SnapshotExpired:
-    """Return the error of a pinned snapshot one of whose objects is gone."""
-    return SnapshotExpired(
-        f"The snapshot is too old: {error.message}",
-        hint="Take a new one; vacuum removes what newer snapshots no longer need.",
-        **error.context,
-    )
 
 
 def _table_only(snapshot: Snapshot) -> Snapshot:

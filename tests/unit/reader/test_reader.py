@@ -344,9 +344,27 @@ def test_an_object_that_no_snapshot_can_do_without_is_named(lake):
     rows = lake.log_rows("run", "m", [1.0])
     (key,) = lake.compact(rows, {rows[0].writer: ((0, 0),)}, sidecars=False)
     lake.storage.delete([key])
-    with pytest.raises(ObjectNotFoundError) as caught:
+    with pytest.raises(ObjectNotFoundError, match="lost") as caught:
         lake.reader().latest("run", "m")
     assert caught.value.key == key
+
+
+def test_a_lost_data_file_is_no_old_snapshot(lake):
+    rows = lake.log_rows("run", "m", [float(number) for number in range(50)], steps=range(50))
+    (key,) = lake.compact(rows, {rows[0].writer: ((0, 49),)})
+    reader = lake.reader()
+    pinned, streamed = reader.snapshot(), reader.history("run")
+    lake.storage.delete([key])
+    for ask in (
+        reader.history("run").arrow,
+        reader.history("run", at=pinned).arrow,
+        lambda: streamed.reader().read_all(),
+        lambda: reader.latest("run", "m", step=7),
+    ):
+        with pytest.raises(ObjectNotFoundError, match="lost") as caught:
+            ask()
+        assert caught.value.key == key
+        assert "metrics-lake verify" in caught.value.hint
 
 
 def test_damaged_objects_are_named(lake):
