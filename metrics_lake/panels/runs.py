@@ -18,6 +18,14 @@ __all__ = ["curves", "leaderboard", "metric_overview", "parameters", "run_table"
 
 _PARAMS: Final = "params/"
 _MAX_COLUMNS: Final = 60
+_STATS: Final = {
+    "last": "latest values",
+    "first": "first values",
+    "min": "least values",
+    "max": "greatest values",
+    "mean": "means",
+    "count": "numbers of points",
+}
 
 _METRICS: Final = """
     WITH own AS (
@@ -66,17 +74,19 @@ def run_table(
     resources: Any = None,
     metrics: Any = None,
     *,
+    stat: Literal["last", "first", "min", "max", "mean", "count"] = "last",
     where: str | None = None,
     tags: Mapping[str, Any] | None = None,
     at: Any = None,
 ) -> Panel:
-    """Return a row a resource: its points, its last time, and the latest value of each metric.
+    """Return a row a resource: its points, its last time, and a value of each metric.
 
     Args:
         lake: The lake.
         resources: Resources, patterns, or a list of them; None: all.
         metrics: Metric ids, patterns, or a list of them; None: all, but at most 60, parameters first, without
             those of which a resource has several tagged series and no untagged one.
+        stat: Which value, as in ``lake.compare``.
         where: As in ``lake.compare``.
         tags: As in ``lake.compare``.
         at: As in ``lake.history``.
@@ -93,13 +103,13 @@ def run_table(
     left_out = ""
     if metrics is None:
         metrics, left_out = _columns(metric_overview(lake, resources, at=at), has_tags=tags is not None)
-    cells = lake.compare(resources, metrics, where=where, tags=tags, at=at).arrow()
+    cells = lake.compare(resources, metrics, stat=stat, where=where, tags=tags, at=at).arrow()
     known = overview.select(["resource", "points", "last_timestamp"])
     names = [name for name in cells.column_names if name not in known.column_names]
     table = (
         cells.select(["resource", *names]).join(known, "resource", join_type="left outer").sort_by("resource")
     )
-    caption = f"{counted(table.num_rows, 'resource')}, latest values{left_out}."
+    caption = f"{counted(table.num_rows, 'resource')}, {_STATS[stat]}{left_out}."
     return Panel("Runs", caption, table.select(["resource", "points", "last_timestamp", *names]))
 
 

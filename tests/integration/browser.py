@@ -47,6 +47,15 @@ _FLAGS = (
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
 )
 _ANSWER_SECONDS = 60.0
+# Elements of libraries keep what they show in shadow trees: these look into them.
+_TOOLS = """
+window.deep = (selector, root = document) => [...root.querySelectorAll('*')].flatMap(each =>
+  [...(each.matches(selector) ? [each] : []), ...(each.shadowRoot ? deep(selector, each.shadowRoot) : [])]);
+window.deepText = (node = document.body) => !node ? '' : [...node.childNodes].map(each =>
+  each.nodeType === 3 ? each.data
+  : ['SCRIPT', 'STYLE'].includes(each.tagName) ? ''
+  : (each.shadowRoot ? deepText(each.shadowRoot) : '') + deepText(each)).join(' ');
+"""
 _OWN_SCHEMES = ("data", "blob", "file", "about", "chrome", "devtools")
 
 
@@ -166,7 +175,7 @@ class Browser:
 
 
 class Page:
-    """One page and what it did.
+    """One page and what it did; its scripts have ``deep(selector)`` and ``deepText()`` for shadow trees.
 
     Attributes:
         errors: Exceptions that nobody caught, and what was written to the console as an error.
@@ -189,6 +198,7 @@ class Page:
         self.call("Target.setAutoAttach", autoAttach=True, waitForDebuggerOnStart=False, flatten=True)
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.call(f"{domain}.enable")
+        self.call("Page.addScriptToEvaluateOnNewDocument", source=_TOOLS)
         self.resize(width, height)
 
     def take(self, method: str, params: dict[str, Any]) -> None:
@@ -244,12 +254,26 @@ class Page:
         deadline = time.monotonic() + seconds
         while not (found := self.evaluate(script)):
             if time.monotonic() > deadline:
-                shown = self.evaluate("document.body ? document.body.innerText.slice(0, 2000) : ''")
                 raise TimeoutError(
-                    f"never in {seconds:.0f} s: {script}\nerrors: {self.errors}\nthe page showed:\n{shown}"
+                    f"never in {seconds:.0f} s: {script}\nerrors: {self.errors}\n"
+                    f"the page showed:\n{self.text()[:2000]}"
                 )
             time.sleep(0.02)
         return found
+
+    def text(self) -> str:
+        """Return all text of the page."""
+        found: str = self.evaluate("deepText()")
+        return found
+
+    def shows(self, *parts: str, seconds: float = 60.0) -> None:
+        """Wait until the page shows all these texts.
+
+        Raises:
+            TimeoutError: One of them it never did.
+        """
+        for part in parts:
+            self.wait(f"deepText().includes({json.dumps(part)})", seconds)
 
     def click(self, script: str) -> None:
         """Click in the middle of the element that an expression gives, with the mouse."""

@@ -1,0 +1,383 @@
+"""The page of ``metrics-lake ui``. It wires controls to panels; what is asked and drawn is theirs.
+
+Each control keeps what was chosen in the page's address, and is made anew only when there is other to choose
+from. Everything that shows data hangs on ``get_version``, which changes when the lake does: a tick over a
+lake in which nothing is new costs one look and moves nothing.
+"""
+
+import marimo
+
+app = marimo.App(width="full", app_title="metrics_lake")
+
+
+@app.cell
+def _():
+    import marimo as mo
+
+    from metrics_lake import panels
+    from metrics_lake.dashboard import tables, zooming
+    from metrics_lake.dashboard.catalogue import catalogue
+    from metrics_lake.dashboard.choices import Choices
+    from metrics_lake.dashboard.look import careful, note, panel
+    from metrics_lake.dashboard.offered import offered
+
+    lake = offered()
+    choices = Choices(mo.query_params())
+    dark = mo.app_meta().theme == "dark"
+    return careful, catalogue, choices, dark, lake, mo, note, panel, panels, tables, zooming
+
+
+# ---- what is new ------------------------------------------------------------------------------------------
+
+
+@app.cell
+def _(lake, mo):
+    every = mo.ui.refresh(options=["2s", "5s", "30s", "5m"], default_interval="5s")
+    get_version, set_version = mo.state(str(lake.snapshot()))
+    get_names, set_names = mo.state(None)
+    return every, get_names, get_version, set_names, set_version
+
+
+@app.cell
+def _(every, get_version, lake, set_version):
+    every.value  # each tick looks
+    if (_now := str(lake.snapshot())) != get_version():
+        set_version(_now)
+    return
+
+
+@app.cell
+def _(catalogue, get_version, lake):
+    get_version()
+    holds = catalogue(lake)
+    return (holds,)
+
+
+@app.cell
+def _(get_names, holds, set_names):
+    if (_now := holds.names) != get_names():
+        set_names(_now)
+    return
+
+
+@app.cell
+def _(every, holds, lake, mo, note):
+    _title = mo.vstack([mo.Html("<strong>metrics_lake</strong>"), note(f"{lake.url} · {holds.told}")], gap=0)
+    mo.hstack([_title, every], align="center")
+    return
+
+
+@app.cell
+def _(choices, mo):
+    _pages = ("Runs", "Curves", "Leaderboard", "Health")
+    page = mo.ui.tabs(
+        dict.fromkeys(_pages, ""),
+        value=choices.one_of("page", _pages, "Curves"),
+        on_change=choices.keeper("page", "Curves"),
+    )
+    page
+    return (page,)
+
+
+# ---- which runs -------------------------------------------------------------------------------------------
+
+
+@app.cell
+def _(choices, mo):
+    search = mo.ui.text(
+        value=choices.text("runs"),
+        placeholder="part of an id, or digits/*",
+        label="runs",
+        debounce=300,
+        on_change=choices.keeper("runs"),
+    )
+    condition = mo.ui.text(
+        value=choices.text("where"),
+        placeholder='"params/lr" < 1e-3 and "valid/acc" > 0.9',
+        label="where",
+        full_width=True,
+        on_change=choices.keeper("where"),
+    )
+    return condition, search
+
+
+@app.cell
+def _(condition, mo, page, search):
+    mo.stop(page.value == "Health")
+    mo.hstack([search, condition], widths=[1, 3], align="end")
+    return
+
+
+@app.cell
+def _(condition, search, tables):
+    runs = tables.runs_like(search.value)
+    where = condition.value.strip() or None
+    return runs, where
+
+
+# ---- the run table ----------------------------------------------------------------------------------------
+
+
+@app.cell
+def _(choices, mo):
+    _stats = ("last", "min", "max", "mean", "first", "count")
+    stat = mo.ui.dropdown(
+        _stats,
+        value=choices.one_of("stat", _stats, "last"),
+        allow_select_none=False,
+        label="each metric's",
+        on_change=choices.keeper("stat", "last"),
+    )
+    return (stat,)
+
+
+@app.cell
+def _(careful, get_version, lake, mo, page, panel, panels, runs, stat, where):
+    mo.stop(page.value != "Runs")
+    get_version()
+    mo.vstack(
+        [
+            stat,
+            careful(
+                lambda: panel(panels.run_table(lake, runs, where=where, stat=stat.value), frozen=["resource"])
+            ),
+        ]
+    )
+    return
+
+
+# ---- curves -----------------------------------------------------------------------------------------------
+
+
+@app.cell
+def _(choices, get_names, mo):
+    _curves, _, _tags = get_names() or ((), (), ())
+    metrics = mo.ui.multiselect(
+        _curves,
+        value=choices.some_of("metric", _curves, _curves[:1]),
+        label="metrics",
+        max_selections=6,
+        on_change=choices.keeper("metric", list(_curves[:1])),
+    )
+    _colours = ("series", "resource", *_tags)
+    colour = mo.ui.dropdown(
+        _colours,
+        value=choices.one_of("color", _colours, "series"),
+        allow_select_none=False,
+        label="colour by",
+        on_change=choices.keeper("color", "series"),
+    )
+    return colour, metrics
+
+
+@app.cell
+def _(choices, mo, zooming):
+    axis = mo.ui.dropdown(
+        zooming.AXES,
+        value=zooming.axis_name(choices.text("x", "step")),
+        allow_select_none=False,
+        label="along",
+        on_change=choices.keeper("x", "step"),
+    )
+    smooth = mo.ui.slider(
+        0.0,
+        0.99,
+        0.01,
+        value=choices.number("smooth", 0.0, 0.0, 0.99),
+        show_value=True,
+        label="smooth",
+        on_change=choices.keeper("smooth", 0.0),
+    )
+    log = mo.ui.checkbox(choices.flag("log"), label="log y", on_change=choices.keeper("log", False))
+    return axis, log, smooth
+
+
+@app.cell
+def _(axis, mo):
+    axis.value  # other places: nothing is zoomed
+    get_zoom, set_zoom = mo.state(None)
+    return get_zoom, set_zoom
+
+
+@app.cell
+def _(axis, colour, get_zoom, log, metrics, mo, page, set_zoom, smooth):
+    mo.stop(page.value != "Curves")
+    _whole = mo.ui.button(label="whole range", on_click=lambda _: set_zoom(None), disabled=get_zoom() is None)
+    mo.hstack(
+        [metrics, axis, colour, smooth, log, _whole], justify="start", align="center", wrap=True, gap=1.5
+    )
+    return
+
+
+@app.cell
+def _(
+    axis,
+    careful,
+    colour,
+    dark,
+    get_version,
+    get_zoom,
+    lake,
+    log,
+    metrics,
+    mo,
+    note,
+    page,
+    panels,
+    runs,
+    set_zoom,
+    smooth,
+    tables,
+    where,
+    zooming,
+):
+    mo.stop(page.value != "Curves")
+    get_version()
+
+    def _curves(metric):
+        found = panels.curves(
+            lake,
+            tables.runs_where(lake, runs, where),
+            metric,
+            x=axis.value,
+            smooth=smooth.value,
+            log=log.value,
+            color=None if colour.value == "series" else colour.value,
+            width="container",
+            height=340 if len(metrics.value) == 1 else 240,
+            dark=dark,
+            max_points=zooming.points_of(len(metrics.value)),
+            **zooming.window(axis.value, get_zoom()),
+        )
+        return zooming.zoomable(found.chart, axis.value, set_zoom)
+
+    mo.vstack(
+        [careful(lambda each=each: _curves(each)) for each in metrics.value] or [note("No curves yet.")]
+    )
+    return
+
+
+# ---- the leaderboard --------------------------------------------------------------------------------------
+
+
+@app.cell
+def _(choices, get_names, mo):
+    _, _numbers, _ = get_names() or ((), (), ())
+    ranked = mo.ui.dropdown(
+        _numbers,
+        value=choices.one_of("best", _numbers, next(iter(_numbers), None)),
+        searchable=True,
+        label="metric",
+        on_change=choices.keeper("best", next(iter(_numbers), None)),
+    )
+    return (ranked,)
+
+
+@app.cell
+def _(choices, mo):
+    _modes = {"greatest first": "max", "least first": "min"}
+    mode = mo.ui.radio(
+        _modes,
+        value="least first" if choices.text("mode") == "min" else "greatest first",
+        inline=True,
+        on_change=choices.keeper("mode", "max"),
+    )
+    _by = {"best value ever": "best", "last value": "last"}
+    by = mo.ui.dropdown(
+        _by,
+        value="last value" if choices.text("by") == "last" else "best value ever",
+        allow_select_none=False,
+        label="by",
+        on_change=choices.keeper("by", "best"),
+    )
+    return by, mode
+
+
+@app.cell
+def _(choices, get_names, lake, mo, ranked, tables):
+    get_names()
+    _slices = tables.slices(lake, ranked.value)
+    piece = mo.ui.dropdown(
+        _slices,
+        value=choices.one_of("tags", tuple(_slices), next(iter(_slices), None)),
+        allow_select_none=False,
+        label="tags",
+        on_change=None,
+    )
+    return (piece,)
+
+
+@app.cell
+def _(by, careful, dark, get_version, lake, mo, mode, note, page, panel, panels, piece, ranked, runs, where):
+    mo.stop(page.value != "Leaderboard")
+    get_version()
+
+    def _leaderboard():
+        return panel(
+            panels.leaderboard(
+                lake,
+                ranked.value,
+                mode=mode.value,
+                by=by.value,
+                resources=runs,
+                where=where,
+                tags=piece.value,
+                top=200,
+                width="container",
+                dark=dark,
+            ),
+            frozen=["rank", "resource"],
+        )
+
+    def _parameters():
+        stat = {"best": mode.value, "last": "last"}[by.value]
+        return panel(
+            panels.parameters(
+                lake,
+                ranked.value,
+                resources=runs,
+                stat=stat,
+                where=where,
+                tags=piece.value,
+                width="container",
+                dark=dark,
+            ),
+            frozen=["resource"],
+        )
+
+    _controls = [ranked, by, *([piece] if len(piece.options) > 1 else []), mode]
+    mo.vstack(
+        [
+            mo.hstack(_controls, justify="start", align="center", wrap=True, gap=1.5),
+            *([careful(_leaderboard), careful(_parameters)] if ranked.value else [note("No numbers yet.")]),
+        ]
+    )
+    return
+
+
+# ---- health -----------------------------------------------------------------------------------------------
+
+
+@app.cell
+def _(choices, mo):
+    _tables = ("metrics", "prediction_states", "predictions", "ground_truth")
+    table = mo.ui.dropdown(
+        _tables,
+        value=choices.one_of("table", _tables, "metrics"),
+        allow_select_none=False,
+        label="table",
+        on_change=choices.keeper("table", "metrics"),
+    )
+    return (table,)
+
+
+@app.cell
+def _(careful, get_version, lake, mo, page, panel, panels, table):
+    mo.stop(page.value != "Health")
+    get_version()
+    mo.vstack([table, careful(lambda: mo.vstack([panel(each) for each in panels.health(lake, table.value)]))])
+    return
+
+
+if __name__ == "__main__":
+    app.run()

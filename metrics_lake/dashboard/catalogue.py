@@ -1,0 +1,70 @@
+"""What there is to choose from: the lake's metrics and tags, from its summaries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from metrics_lake.panels import metric_overview
+
+if TYPE_CHECKING:
+    from metrics_lake import MetricsLake
+
+__all__ = ["Catalogue", "catalogue"]
+
+_PARAMS: Final = "params/"
+_TAGS: Final = "SELECT DISTINCT unnest(map_keys(tags)) AS tag FROM series WHERE tags_key <> '' ORDER BY tag"
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """What a lake holds, by name.
+
+    Attributes:
+        curves: Metrics that have a series of several numbers; first untagged ones, of most resources first.
+        numbers: Metrics that have any number and are no parameters, in the same order.
+        tags: Names of tags.
+        num_resources: How many resources there are.
+        num_series: How many series.
+        num_points: How many points.
+    """
+
+    curves: tuple[str, ...]
+    numbers: tuple[str, ...]
+    tags: tuple[str, ...]
+    num_resources: int
+    num_series: int
+    num_points: int
+
+    @property
+    def names(self) -> tuple[tuple[str, ...], ...]:
+        """What there is to choose from: controls are made anew where this changes."""
+        return self.curves, self.numbers, self.tags
+
+    @property
+    def told(self) -> str:
+        """How much there is."""
+        if not self.num_points:
+            return "no points yet: what is logged appears here"
+        return f"{self.num_resources:,} runs · {self.num_series:,} series · {self.num_points:,} points"
+
+
+def catalogue(lake: MetricsLake) -> Catalogue:
+    """Return what the lake holds now.
+
+    Raises:
+        MetricsLakeError: The lake cannot be read.
+    """
+    metrics = metric_overview(lake).to_pylist()
+    numbers = sorted(
+        (row for row in metrics if row["is_number"] and not row["metric"].startswith(_PARAMS)),
+        key=lambda row: (row["is_ambiguous"], -row["resources"], row["metric"]),
+    )
+    return Catalogue(
+        curves=tuple(row["metric"] for row in numbers if row["is_curve"]),
+        numbers=tuple(row["metric"] for row in numbers),
+        tags=tuple(lake.sql(_TAGS).values("tag")),
+        num_resources=len(lake.resources()),
+        num_series=sum(row["series"] for row in metrics),
+        num_points=sum(row["points"] for row in metrics),
+    )

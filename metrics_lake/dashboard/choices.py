@@ -1,0 +1,83 @@
+"""What somebody chose in the page, kept in its address: who opens the address sees the same."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["Choices"]
+
+
+class _Address(Protocol):
+    """The query of the page's address, as marimo gives it."""
+
+    def get_all(self, key: str) -> list[str]:
+        """Return all values of a name."""
+
+    def set(self, key: str, value: str | list[str]) -> None:
+        """Set the values of a name."""
+
+    def remove(self, key: str) -> None:
+        """Forget a name."""
+
+
+class Choices:
+    """The choices of one page; an address that names what is not there counts as if it named nothing.
+
+    Only what differs from the page's own first choice stands in the address.
+
+    Args:
+        address: The address' query.
+    """
+
+    def __init__(self, address: _Address) -> None:
+        self._address = address
+
+    def text(self, name: str, default: str = "") -> str:
+        """Return a text."""
+        given = self._address.get_all(name)
+        return given[0] if given else default
+
+    def number(self, name: str, default: float, low: float, high: float) -> float:
+        """Return a number between two bounds."""
+        try:
+            found = float(self.text(name))
+        except ValueError:
+            return default
+        return found if low <= found <= high else default
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        """Return whether something is on."""
+        return {"1": True, "0": False}.get(self.text(name), default)
+
+    def one_of(self, name: str, options: Sequence[str], default: str | None = None) -> str | None:
+        """Return one of some options."""
+        given = self.text(name)
+        return given if given in options else default
+
+    def some_of(self, name: str, options: Sequence[str], default: Sequence[str] = ()) -> list[str]:
+        """Return some of some options."""
+        known = set(options)
+        given = [each for each in self._address.get_all(name) if each in known]
+        return given or [each for each in default if each in known]
+
+    def keeper(self, name: str, default: Any = None) -> Callable[[Any], None]:
+        """Return what keeps a control's new value under a name, or forgets it where it is the default."""
+
+        def keep(value: Any) -> None:
+            if value is None or value == default or value in ("", []):
+                self._address.remove(name)
+            else:
+                self._address.set(name, _texts(value))
+
+        return keep
+
+
+def _texts(value: Any) -> str | list[str]:
+    if isinstance(value, list | tuple):
+        return [str(each) for each in value]
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    return f"{value:g}" if isinstance(value, float) else str(value)

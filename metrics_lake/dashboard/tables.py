@@ -1,0 +1,108 @@
+"""Which runs the page is about, and tables to look at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from metrics_lake.resources import Glob, glob
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import polars as pl
+    import pyarrow as pa
+
+    from metrics_lake import MetricsLake
+
+__all__ = ["runs_like", "runs_where", "shown", "slices"]
+
+MAX_SLICES: Final = 200
+_PAGE_ROWS: Final = 20
+
+_SLICES: Final = f"""
+    SELECT tags_key, any_value(tags) AS tags FROM series
+    WHERE metric = $metric GROUP BY tags_key ORDER BY tags_key LIMIT {MAX_SLICES}
+"""
+
+
+def runs_like(text: str) -> Glob | None:
+    """Return the pattern that a search field's text means: a part of an id, or a pattern of whole ids.
+
+    >>> runs_like("mlp"), runs_like("digits/*"), runs_like(" ")
+    (glob('*mlp*'), glob('digits/*'), None)
+    """
+    asked = text.strip()
+    if not asked:
+        return None
+    return glob(asked if any(sign in asked for sign in "*?[") else f"*{asked}*")
+
+
+def runs_where(lake: MetricsLake, runs: Glob | None, where: str | None) -> Any:
+    """Return the runs for which a condition is true, as read verbs take them.
+
+    Raises:
+        MetricsLakeError: The lake cannot be read, or the condition is wrong.
+    """
+    if where is None:
+        return runs
+    return lake.compare(runs, [], where=where).values("resource")
+
+
+def slices(lake: MetricsLake, metric: str | None) -> dict[str, dict[str, str]]:
+    """Return the series among which a leaderboard of a metric has to choose, by what they are called.
+
+    Raises:
+        MetricsLakeError: The lake cannot be read.
+    """
+    rows = lake.sql(_SLICES, {"metric": metric or ""}).rows()
+    return {_called(row["tags"] or {}): row["tags"] or {} for row in rows}
+
+
+def _called(tags: dict[str, str]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in tags.items()) or "untagged"
+
+
+def shown(table: pa.Table, *, frozen: Sequence[str] = ()) -> Any:
+    """Return a table to look at: sorted by its head, in pages, the first columns always in sight."""
+    import marimo as mo
+    import polars as pl
+
+    frame = pl.DataFrame(pl.from_arrow(table))
+    return mo.ui.table(
+        frame.select(_plain(frame)),
+        selection=None,
+        page_size=_PAGE_ROWS,
+        show_search=False,
+        show_column_summaries=False,
+        show_data_types=False,
+        freeze_columns_left=[name for name in frozen if name in frame.columns],
+        format_mapping={name: _short for name, kind in frame.schema.items() if kind.is_float()},
+        max_columns=None,
+    )
+
+
+def _plain(frame: pl.DataFrame) -> list[pl.Expr]:
+    """Return the columns in forms that a table shows well: times to the second, tags as text."""
+    import polars as pl
+
+    made = []
+    for name, kind in frame.schema.items():
+        column = pl.col(name)
+        if kind == pl.Datetime:
+            column = column.dt.strftime("%Y-%m-%d %H:%M:%S")
+        elif isinstance(kind, pl.List):
+            column = column.list.eval(_pair(pl.element(), kind)).list.join(", ")
+        made.append(column.alias(name))
+    return made
+
+
+def _pair(element: pl.Expr, kind: pl.List) -> pl.Expr:
+    import polars as pl
+
+    if isinstance(kind.inner, pl.Struct):
+        return pl.format("{}={}", element.struct.field("key"), element.struct.field("value"))
+    return element.cast(pl.String)
+
+
+def _short(value: float | None) -> str:
+    return "" if value is None else f"{value:.5g}"
