@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from metrics_lake.charts import Chart, Drawn
 
-__all__ = ["Exact", "Result"]
+__all__ = ["Exact", "Result", "printable"]
 
 _TOTAL: Final = "total_points"
 _REPR_ROWS: Final = 10
@@ -385,7 +385,8 @@ class Result:
         names = self._names(table)
         head = table.slice(0, limit)
         columns = [list(map(_cell, self._shown(head, name))) for name in names]
-        return names, [list(row) for row in zip(*columns, strict=True)], table.num_rows
+        shown = [printable(name) for name in names]  # of a run table these are metrics' ids
+        return shown, [list(row) for row in zip(*columns, strict=True)], table.num_rows
 
     def _caption(self, total: int) -> str:
         notes = [
@@ -433,8 +434,25 @@ def _cell(value: Any) -> str:
         text = ", ".join(f"{key}={each}" for key, each in value.items())
     else:
         text = str(value)
-    text = " ".join(text.split()) if not text.isprintable() else text
+    text = printable(text)
     return text if len(text) <= _CELL_WIDTH else f"{text[: _CELL_WIDTH - 1]}…"
+
+
+def printable(text: str) -> str:
+    r"""Return a text on one line, with what would move a cursor or change a colour escaped.
+
+    Ids and texts are anybody's: an escape sequence in one must not reach the terminal.
+
+    >>> printable("a\x1b[31mb\nc")
+    'a\\x1b[31mb c'
+    """
+    return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def _escaped(sign: str) -> str:
+    if sign.isprintable():
+        return sign
+    return " " if sign in "\n\t\r" else sign.encode("unicode_escape").decode("ascii")
 
 
 def _counted(number: int, noun: str) -> str:

@@ -15,6 +15,7 @@ from metrics_lake.cli import analysing, doctor, inspecting, reading, ui, upkeep,
 from metrics_lake.cli.codes import FAILURE, STOPPED, USAGE, code_of
 from metrics_lake.cli.place import LakeCommand, LakeGroup, Place
 from metrics_lake.errors import MetricsLakeError
+from metrics_lake.result import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -142,5 +143,4 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 
 def _say(message: str) -> None:
-    line = " ".join(message.split())
-    click.echo("metrics-lake: " + "".join(each if each.isprintable() else "?" for each in line), err=True)
+    click.echo("metrics-lake: " + printable(" ".join(message.split())), err=True)

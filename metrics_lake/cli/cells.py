@@ -10,9 +10,10 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from metrics_lake.errors import UnsupportedFormatError
+from metrics_lake.result import printable
 from metrics_lake.values import decode, encode
 
-__all__ = ["Logged", "csv_cell", "json_cell", "logged", "printable", "table_cell"]
+__all__ = ["Logged", "csv_cell", "json_cell", "logged", "table_cell"]
 
 _KIND: Final = "$kind"
 _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
@@ -120,14 +121,6 @@ def table_cell(value: Any) -> str:
     return printable(_table_text(value))
 
 
-def printable(text: str) -> str:
-    """Return a text on one line, with what would move a cursor or change a colour escaped.
-
-    Ids and texts are anybody's: an escape sequence in one must not reach the terminal.
-    """
-    return text if text.isprintable() else "".join(map(_escaped, text))
-
-
 def _table_text(value: Any) -> str:
     if isinstance(value, Logged):
         if value.kind == "str" and value.text is not None:
@@ -145,9 +138,3 @@ def _table_text(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key}={_table_text(each)}" for key, each in value.items())
     return json_cell(value) if isinstance(value, list | tuple) else _plain_text(value)
-
-
-def _escaped(sign: str) -> str:
-    if sign.isprintable():
-        return sign
-    return " " if sign in "\n\t\r" else sign.encode("unicode_escape").decode("ascii")

@@ -8,11 +8,11 @@ from typing import Final
 
 import click
 
-from metrics_lake.cli.cells import printable
 from metrics_lake.cli.codes import FAILURE
 from metrics_lake.cli.output import Rows, chosen_format, write_rows
 from metrics_lake.cli.parameters import format_option
 from metrics_lake.cli.place import LakeCommand, Place
+from metrics_lake.result import printable
 
 __all__ = ["doctor"]
 

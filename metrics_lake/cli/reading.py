@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from metrics_lake.cli.cells import json_cell, logged, printable
+from metrics_lake.cli.cells import json_cell, logged
 from metrics_lake.cli.missing import (
     metric_not_found,
     require_some,
@@ -31,6 +31,7 @@ from metrics_lake.cli.parameters import (
 )
 from metrics_lake.cli.place import LakeCommand, Place
 from metrics_lake.progress import progress_bar
+from metrics_lake.result import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -129,6 +129,22 @@ def test_rich_prints_a_table():
     assert "<b>relu</b>" in console.export_text()
 
 
+def test_no_id_or_value_moves_the_cursor():
+    from rich.console import Console
+
+    hostile = "a\x1b]0;title\x07\x9b31mb\r\nc\u202e\x7f"
+    table = pa.table({"resource": [hostile], f"metric {hostile}": [hostile]})
+    shown = [repr(result(table)), result(table)._repr_html_()]
+    console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    with console.file:
+        console.print(result(table))
+    shown.append(console.export_text())
+    for text in shown:
+        assert not set(text) & set("\x1b\x07\x9b\r\u202e\x7f")
+        assert text.count("a\\x1b]0;title\\x07\\x9b31mb") == 3
+    assert repr(result(table)).count("\n") == 2
+
+
 def test_a_result_does_not_pickle():
     with pytest.raises(InvalidInputError, match="arrow"):
         pickle.dumps(result())
