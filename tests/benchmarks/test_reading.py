@@ -16,24 +16,32 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
+from hashlib import blake2b
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
 from metrics_lake import query, series
-from metrics_lake.commits import DataFileBuilder, Intent, TableLog, commit, encode_rows
+from metrics_lake.commits import TableLog, encode_rows
 from metrics_lake.commits.parquet import RowEncoder
-from metrics_lake.layout import InboxName, sidecar_key
+from metrics_lake.lakefile import create_lake
+from metrics_lake.layout import InboxName
+from metrics_lake.maintenance.bulk import publish_bulk
 from metrics_lake.reader import Reader
 from metrics_lake.schema import METRICS, arrow_schema
 from metrics_lake.storage import open_storage
 from metrics_lake.testing import CountingStorage
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 STEPS = 500
 SERIES = 20
-FILE_ROWS = 2_500_000
+LONG_STEPS = 10_000
+LONGEST_STEPS = 100_000
 START = 1_790_000_000_000_000
 LATEST = """
     SELECT arg_max(value, timestamp) AS value FROM read_parquet($files, hive_partitioning = false)
@@ -45,29 +53,31 @@ HISTORY = """
 """
 
 
-def run_rows(first: int, last: int, steps: int = STEPS) -> pa.Table:
-    """Return the rows of some runs in the order of the table's sort keys."""
-    runs = last - first
-    count = runs * SERIES * steps
+def run_rows(
+    first: int, last: int, steps: int = STEPS, series: int = SERIES, project: str = "project"
+) -> pa.Table:
+    """Return the rows of some runs in the order of the table's sort keys, the same at every call."""
+    names = [f"{project}/run-{number:05d}" for number in range(first, last)]
+    count = len(names) * series * steps
     index = pa.array(range(count), pa.int64())
     step = pc.subtract(index, pc.multiply(pc.divide(index, steps), steps))
     cell = pc.divide(index, steps)
-    run = pc.divide(cell, SERIES)
-    metric = pc.subtract(cell, pc.multiply(run, SERIES))
+    run = pc.divide(cell, series)
+    metric = pc.subtract(cell, pc.multiply(run, series))
 
     def named(codes, names):
         return pa.DictionaryArray.from_arrays(codes.cast(pa.int32()), pa.array(names)).cast(pa.string())
 
     columns = {
-        "resource": named(run, [f"project/run-{number:05d}" for number in range(first, last)]),
-        "metric": named(metric, [f"metric/{number:02d}" for number in range(SERIES)]),
+        "resource": named(run, names),
+        "metric": named(metric, [f"metric/{number:02d}" for number in range(series)]),
         "step": step,
         "timestamp": pc.add(pc.multiply(step, 1_000_000), START).cast(pa.timestamp("us", tz="UTC")),
-        "value": pc.random(count),
+        "value": pc.random(count, initializer=first),
         "kind": pa.repeat("float", count),
         "tags_key": pa.repeat("", count),
-        "writer": named(run, [f"{number:032x}" for number in range(first, last)]),
-        "seq": pc.add(pc.multiply(step, SERIES), metric),
+        "writer": named(run, [blake2b(name.encode(), digest_size=16).hexdigest() for name in names]),
+        "seq": pc.add(pc.multiply(step, series), metric),
     }
     schema = arrow_schema(METRICS)
     return pa.table([columns.get(each.name, pa.nulls(count, each.type)) for each in schema], schema=schema)
@@ -78,23 +88,28 @@ def runs_of(points: int) -> int:
     return max(4, points // (SERIES * STEPS))
 
 
-def fill_table(storage, sorted_file: str, points: int) -> int:
-    """Commit a table of runs in files as compaction makes them; write the same rows as one sorted file."""
+def all_rows(runs: int, long_runs: int = 0) -> Iterator[pa.Table]:
+    """Yield the rows of a table piece by piece, in the order of its sort keys.
+
+    Args:
+        runs: How many runs of 20 metrics and 500 steps.
+        long_runs: How many of one metric and 10,000 steps stand beside them, and then one of 100,000.
+    """
+    if long_runs:
+        yield run_rows(0, long_runs, LONG_STEPS, 1, "long")
+        yield run_rows(0, 1, LONGEST_STEPS, 1, "longest")
+    for first in range(0, runs, 100):
+        yield run_rows(first, min(first + 100, runs))
+
+
+def fill_table(storage, sorted_file: str, points: int, long_runs: int = 0) -> int:
+    """Publish runs in bulk, and write the same rows into one sorted file; return how many runs they are."""
     runs = runs_of(points)
-    parts = max(4, points // FILE_ROWS)
-    log = TableLog(storage, METRICS)
-    log.refresh()
+    create_lake(storage)
+    publish_bulk(storage, TableLog(storage, METRICS), lambda: all_rows(runs, long_runs))
     with RowEncoder(METRICS, sorted_file, metadata={}, presorted=True, with_float_stats=True) as whole:
-        for part in range(parts):
-            rows = run_rows(runs * part // parts, runs * (part + 1) // parts)
+        for rows in all_rows(runs, long_runs):
             whole.write(rows)
-            builder = DataFileBuilder(METRICS, "2026-09", with_float_stats=True)
-            builder.add(rows)
-            data, new = builder.finish()
-            storage.put_new(new.file.key, data)
-            summary = series.encode(series.summarise(rows))
-            storage.put_new(sidecar_key(METRICS, new.file.key), summary)
-            commit(log, log.refresh(), Intent("APPEND", adds=(new,)))
     return runs
 
 
