@@ -251,6 +251,12 @@ class Glob:
             prefix += _literal(token)
         return prefix
 
+    @property
+    def is_prefix(self) -> bool:
+        """Whether every text with the literal prefix fits: the only wildcard is one star at the end."""
+        *others, last = _TOKEN.findall(self.pattern)
+        return last == "*" and not any(token[0] in "*?" for token in others)
+
 
 def glob(pattern: str | Glob) -> Glob:
     """Return a pattern: ``*`` is any text (``/`` too), ``?`` one character, ``[*] [?] [[]`` are literal.

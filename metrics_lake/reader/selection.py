@@ -95,12 +95,14 @@ class Ids:
             parts.append(f"{column} IN (SELECT unnest(${column}_names))")
         for number, each in enumerate(self.globs):
             name = f"{column}_glob_{number}"
-            bindings[name] = each.regex
-            part = f"regexp_full_match({column}, ${name})"
+            conditions = []
             if each.literal_prefix:
                 bindings[f"{name}_from"] = each.literal_prefix
-                part = f"({column} >= ${name}_from AND starts_with({column}, ${name}_from) AND {part})"
-            parts.append(part)
+                conditions += [f"{column} >= ${name}_from", f"starts_with({column}, ${name}_from)"]
+            if not each.is_prefix:
+                bindings[name] = each.regex
+                conditions.append(f"regexp_full_match({column}, ${name})")
+            parts.append(f"({' AND '.join(conditions) or 'true'})")
         return f"({' OR '.join(parts)})" if parts else "false"
 
     def mask(self, column: Any) -> Any:
@@ -115,7 +117,13 @@ class Ids:
             return pc.equal(column, self.only)
         found: Any = pc.is_in(column, value_set=pa.array(self.names, pa.string()))
         for each in self.globs:
-            found = pc.or_(found, pc.match_substring_regex(column, f"^(?:{each.regex})$"))
+            # A regular expression takes three times as long.
+            fits: Any = (
+                pc.starts_with(column, each.literal_prefix)
+                if each.is_prefix
+                else pc.match_substring_regex(column, f"^(?:{each.regex})$")
+            )
+            found = pc.or_(found, fits)
         return found
 
 
@@ -304,8 +312,11 @@ class Selection:
 
     def series_of(self, summary: pa.Table) -> pa.Table:
         """Return the series of a summary that have these ids."""
-        for column, ids in (("resource", self.resources), ("metric", self.metrics)):
-            if ids is not None and summary.num_rows:
+        both = (("resource", self.resources), ("metric", self.metrics))
+        asked = [(column, ids) for column, ids in both if ids is not None]
+        # The fewest names first: they leave the fewest rows for the others, and rows are wide.
+        for column, ids in sorted(asked, key=lambda each: len(each[1].names) + len(each[1].globs)):
+            if summary.num_rows:
                 summary = summary.filter(ids.mask(summary.column(column)))
         return summary
 

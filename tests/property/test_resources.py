@@ -60,6 +60,8 @@ def test_a_pattern_fits_what_its_characters_say(full_match, tokens, text):
     assert made.matches(text) == expected
     assert full_match(text, made.regex) == expected
     assert not expected or text.startswith(made.literal_prefix)
+    if made.is_prefix:
+        assert expected == text.startswith(made.literal_prefix)
 
 
 @given(st.text(min_size=1, max_size=20).filter(lambda text: not set(text) & set("*?[")), st.text(max_size=20))

@@ -326,6 +326,13 @@ def test_patterns_fit_alike_in_python_and_in_duckdb(pattern, prefix, fits, diffe
             assert connection.execute(query, [text, made.regex]).fetchall() == [(text in fits,)]
 
 
+def test_one_star_at_the_end_makes_a_pattern_a_prefix():
+    for pattern in ("*", "a*", "a/b*", "what[?]*", "[*]*"):
+        assert glob(pattern).is_prefix, pattern
+    for pattern in ("a", "a?", "*a", "a**", "a?*", "a[*]"):
+        assert not glob(pattern).is_prefix, pattern
+
+
 def test_patterns_are_values():
     assert glob("a*") == glob("a*") == Glob("a*") != glob("a")
     assert len({glob("a*"), glob("a*")}) == 1

@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metrics_lake import query
 from metrics_lake.commits import ColumnStats, DataFile
 from metrics_lake.commits.bloom import make_bloom
 from metrics_lake.reader.selection import Ids, Selection
@@ -27,6 +29,21 @@ def test_bounds_and_blooms_never_exclude_a_file_with_the_row(stored, names, patt
     if any(map(ids.matches, stored)):
         assert Selection(resources=ids).may_be_in(file)
         assert Selection(metrics=ids).may_be_in(replace(FILE, stats={"metric": stats["resource"]}))
+
+
+@given(
+    st.lists(st.text("ab*?/é\x00\n\U00010000", min_size=1, max_size=4), min_size=1),
+    st.lists(TEXT, max_size=3),
+    st.lists(st.text("ab*?/é\x00", min_size=1, max_size=3), max_size=2),
+)
+def test_sql_and_arrow_find_the_rows_that_python_does(stored, names, patterns):
+    ids = Ids(tuple(names), tuple(map(Glob, patterns)))
+    rows = pa.table({"resource": pa.array(stored, pa.string())})
+    expected = [each for each in stored if ids.matches(each)]
+    assert rows.filter(ids.mask(rows.column("resource"))).column("resource").to_pylist() == expected
+    bindings = {}
+    sql = f"SELECT resource FROM rows WHERE {ids.sql('resource', bindings)}"
+    assert query.run(sql, bindings, rows=rows).column("resource").to_pylist() == expected
 
 
 def test_what_cannot_be_there_is_pruned():
