@@ -54,9 +54,14 @@ class HistoryQuery:
 
 
 def history_query(
-    *, repeats: str = "all", downsample: int | None = None, smooth: float | None = None, full: bool = False
+    *,
+    repeats: str = "all",
+    downsample: int | None = None,
+    smooth: float | None = None,
+    full: bool = False,
+    is_read_once: bool = False,
 ) -> HistoryQuery:
-    """Return the query of ``Reader.history``.
+    """Return the query of ``Reader.history``; ``is_read_once`` says that ``{points}`` gives its rows once.
 
     Raises:
         InvalidInputError: An argument is out of range.
@@ -68,19 +73,24 @@ def history_query(
     columns = _SHOWN + (_FULL if full else ())
     hidden: tuple[str, ...] = () if full else _DECODING
     source = _LAST_OF_STEP if repeats == "last" else "SELECT * FROM {points}"
+    is_kept = is_read_once or repeats == "last"
+    order = _ORDER
     if smooth is not None and (weight := _checked_weight(smooth)) > 0:
         source = _smoothed(source)
+        is_kept = True
         bindings |= {"weight": weight, "block": _block_rows(weight)}
         notes["smooth"] = weight
     if downsample is not None:
         # The points of a series without steps are thinned along their timestamps, by themselves.
         place = "coalesce(step::DOUBLE, epoch_us(timestamp))"
-        source = _thinned(source, place, apart="step IS NOT NULL", order="step, timestamp, writer, seq")
+        along = "step, timestamp, writer, seq"
+        source = _thinned(source, place, apart="step IS NOT NULL", order=along, is_kept=is_kept)
+        order = "series_number, place"
         bindings |= {"most": _checked_count(downsample), "intervals": _checked_count(downsample) // 4}
         notes["downsample"] = downsample
         hidden += (TOTAL,)
     shown = ", ".join(columns + hidden)
-    return HistoryQuery(f"SELECT {shown} FROM ({source}) ORDER BY {_ORDER}", bindings, hidden, notes)
+    return HistoryQuery(f"SELECT {shown} FROM ({source}) ORDER BY {order}", bindings, hidden, notes)
 
 
 def drawing_query(x: str, *, most: int, smooth: float | None = None) -> HistoryQuery:
@@ -116,6 +126,7 @@ def drawing_query(x: str, *, most: int, smooth: float | None = None) -> HistoryQ
         # So that the extremes of what is finite are kept beside an infinity, and gaps are where they were.
         apart="isfinite(value)",
         order="step, timestamp, writer, seq" if is_step else "timestamp, writer, seq",
+        is_kept=True,
     )
     hidden = (TOTAL, *counts)
     shown = ", ".join(("resource", "metric", "tags_key", "step", "timestamp", "value", *hidden))
@@ -182,11 +193,15 @@ def _smoothed(source: str) -> str:
     """
 
 
-def _thinned(source: str, place: str, *, apart: str, order: str) -> str:
+def _thinned(source: str, place: str, *, apart: str, order: str, is_kept: bool) -> str:
     """Return SQL that keeps the first, last, least and greatest points of each interval of each series.
 
     M4 (Jugel, Jerzak, Hackenbroich, Markl: "M4: A Visualization-Oriented Time Series Data Aggregation", VLDB
-    2014).
+    2014). Plain minima and maxima of each interval come first, and only the rows that share one of these
+    numbers are put in order to find the one that counts: ordering all took four times as long for 200 series
+    of 10,000 points (November 2026).
+
+    Its columns ``series_number, place`` give the order of the series, those apart first, and along the axis.
 
     Args:
         source: The points.
@@ -194,35 +209,41 @@ def _thinned(source: str, place: str, *, apart: str, order: str) -> str:
         apart: A condition: points of a series for which it is true, and the others, are thinned each by
             themselves.
         order: The order along the axis.
+        is_kept: Read the points once and keep them; else they are scanned three times, which is cheaper than
+            keeping what a scan can give again.
     """
     part = f"{_SERIES}, is_apart"
     return f"""
-        WITH located AS MATERIALIZED (
-            SELECT *, CASE WHEN upper > lower
+        WITH whole AS {"MATERIALIZED" if is_kept else "NOT MATERIALIZED"} (
+            SELECT *, {apart} AS is_apart, {place} AS x FROM ({source})
+        ), bounds AS (
+            SELECT {part}, min(x) AS lower, max(x) AS upper, count(*) AS points,
+                row_number() OVER (ORDER BY {part}) AS series_number
+            FROM whole GROUP BY {part}
+        ), located AS NOT MATERIALIZED (
+            SELECT whole.*, series_number, points, CASE WHEN upper > lower
                 THEN least(floor((x - lower) / (upper - lower) * $intervals), $intervals - 1)
-                ELSE 0 END AS part_number
-            FROM (
-                SELECT *,
-                    row_number() OVER (PARTITION BY {part} ORDER BY {order}) AS place,
-                    min(x) OVER (PARTITION BY {part}) AS lower,
-                    max(x) OVER (PARTITION BY {part}) AS upper,
-                    count(*) OVER (PARTITION BY {part}) AS points,
-                    count(*) OVER () AS {TOTAL}
-                FROM (
-                    SELECT *, {apart} AS is_apart, {place} AS x
-                    FROM ({source})
-                )
-            )
+                ELSE 0 END::BIGINT AS part_number
+            FROM whole JOIN bounds USING ({part})
+        ), extremes AS (
+            SELECT series_number, part_number, min(x) AS first_x, max(x) AS last_x,
+                min(value) FILTER (NOT isnan(value)) AS lowest,
+                max(value) FILTER (NOT isnan(value)) AS highest
+            FROM located WHERE points > $most GROUP BY series_number, part_number
+        ), candidates AS MATERIALIZED (
+            SELECT located.*, lowest, highest,
+                row_number() OVER (PARTITION BY series_number ORDER BY {order}) AS place
+            FROM located LEFT JOIN extremes USING (series_number, part_number)
+            WHERE points <= $most OR x = first_x OR x = last_x OR value = lowest OR value = highest
         ), kept AS (
-            SELECT DISTINCT {part}, unnest([
+            SELECT series_number, unnest([
                 min(place), max(place),
-                arg_min(place, (value, place)) FILTER (WHERE NOT isnan(value)),
-                arg_min(place, (-value, place)) FILTER (WHERE NOT isnan(value))
+                min(place) FILTER (value = lowest), min(place) FILTER (value = highest)
             ]) AS place
-            FROM located WHERE points > $most
-            GROUP BY {part}, part_number
+            FROM candidates WHERE points > $most GROUP BY series_number, part_number
         )
-        SELECT * FROM located WHERE points <= $most OR ({part}, place) IN (SELECT ({part}, place) FROM kept)
+        SELECT *, (SELECT sum(points)::BIGINT FROM bounds) AS {TOTAL} FROM candidates
+        WHERE points <= $most OR (series_number, place) IN (FROM kept)
     """
 
 

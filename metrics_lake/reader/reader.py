@@ -263,7 +263,13 @@ class Reader:
                 its objects are.
         """
         selection = Selection.of(resources, metrics, steps=steps, since=since, until=until, tags=tags)
-        asked = history_query(repeats=repeats, downsample=downsample, smooth=smooth, full=full)
+        asked = history_query(
+            repeats=repeats,
+            downsample=downsample,
+            smooth=smooth,
+            full=full,
+            is_read_once=not self._storage.is_local,
+        )
         pinned, instant = self.moment(METRICS, at)
         selection = selection.up_to(instant)
         table = self.table()
