@@ -141,10 +141,13 @@ def _check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
 
 
 def _points(chosen: pa.Table, column: str) -> pa.Table:
-    """Return one point of each series as columns."""
-    fields = ", ".join(f'"{column}".{name} AS {name}' for name in _POINT)
-    sql = f'SELECT resource, metric, tags, {fields} FROM chosen WHERE "{column}" IS NOT NULL'
-    return query.run(sql, chosen=chosen.select([_RESOURCE, "metric", "tags", column]))
+    """Return one point of each series as columns; series that have none are left out."""
+    ids = [_RESOURCE, "metric", "tags"]
+    chosen = chosen.select([*ids, column])
+    there: Any = pc.is_valid(chosen.column(column))
+    chosen = chosen.filter(there)
+    fields = {name: pc.struct_field(chosen.column(column), name) for name in _POINT}
+    return pa.table({name: chosen.column(name) for name in ids} | fields)
 
 
 def _points_at(overview: Overview, chosen: pa.Table, at_step: Selection) -> pa.Table:
@@ -191,16 +194,15 @@ def _cells(overview: Overview, chosen: pa.Table, stat: str) -> pa.Table:
 
 def _grid(resources: Sequence[str], metrics: Sequence[str], cells: pa.Table) -> list[pa.Table]:
     """Return for each metric a table ``kind value text``, a row a resource; NULL where there is no cell."""
-    rows = pa.table({_RESOURCE: pa.array(resources, pa.string()), "row": range(len(resources))})
-    columns = pa.table({"metric": pa.array(metrics, pa.string()), "col": range(len(metrics))})
-    whole = query.run(
-        "SELECT kind, value, text FROM columns CROSS JOIN rows LEFT JOIN cells USING (resource, metric) "
-        'ORDER BY "col", "row"',
-        rows=rows,
-        columns=columns,
-        cells=cells,
-    ).combine_chunks()
-    return [whole.slice(at * len(resources), len(resources)) for at in range(len(metrics))]
+    height = len(resources)
+    row = pc.index_in(cells.column(_RESOURCE), value_set=pa.array(resources, pa.string()))
+    col = pc.index_in(cells.column("metric"), value_set=pa.array(metrics, pa.string()))
+    place = pc.add(pc.multiply(col.cast(pa.int64()), height), row.cast(pa.int64())).combine_chunks()
+    # Which cell is at each place: taking what is nowhere gives NULL.
+    places: Any = pa.arange(0, height * len(metrics))  # type: ignore[attr-defined]  # not in the stubs yet
+    at = pc.index_in(places, value_set=place)
+    whole = cells.select(list(EXACT_COLUMNS)).take(at)
+    return [whole.slice(start * height, height) for start in range(len(metrics))]
 
 
 def _wide(resources: Sequence[str], metrics: Sequence[str], cells: pa.Table) -> Exact:
