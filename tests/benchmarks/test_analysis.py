@@ -216,7 +216,7 @@ def main() -> None:
         folder = options.folder or Path(temporary)
         storage = open_storage(str(folder / "lake"))
         path = folder / "sorted.parquet"
-        runs = max(4, options.points // (lake_of_runs.SERIES * lake_of_runs.STEPS))
+        runs = lake_of_runs.runs_of(options.points)
         if not path.exists():
             lake_of_runs.fill_table(storage, str(path), options.points, long_runs=200)
         if options.inbox:
