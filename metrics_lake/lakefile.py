@@ -131,6 +131,6 @@ def create_lake(storage: Storage) -> LakeFile:
     proven = LakeFile(lake_id, FORMAT_VERSION, creates_exclusively=True).encode()
     overwritten = LakeFile(lake_id, FORMAT_VERSION, creates_exclusively=False).encode()
     if storage.create_exclusively_or_mark(LAKE_FILE, proven, overwritten) is not Creation.EXISTS:
-        # A prefix that holds an object is listed with one request where an empty one takes three.
+        # gcsfs asks a second time about a prefix under which nothing lies, at every read of an empty inbox.
         storage.put_new(f"{inbox_prefix(METRICS)}_inbox", b"")
     return require_lake(storage)

@@ -20,6 +20,7 @@ from metrics_lake.errors import (
     SnapshotExpired,
 )
 from metrics_lake.layout import inbox_prefix, parse_inbox_key, table_prefix
+from metrics_lake.maintenance.clones import publish_hidden_rows, sharing_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -160,11 +161,18 @@ def consumed_objects(seen: Scan, log: TableLog, *, min_age_seconds: float | None
     if version is None:
         return []
     if version == seen.state.version:
-        return by_now
+        return _without_partners(by_now, seen.inbox)
     try:
-        return _consumed(seen.inbox, log.at_version(version))
+        return _without_partners(_consumed(seen.inbox, log.at_version(version)), seen.inbox)
     except (SnapshotExpired, NotFoundError):
         return []  # the log was cleaned up meanwhile: the next run knows more
+
+
+def _without_partners(garbage: list[ObjectInfo], inbox: Iterable[ObjectInfo]) -> list[ObjectInfo]:
+    """Return the objects that share no numbers with one that stays: to judge one of a pair takes both."""
+    keys = {info.key for info in garbage}
+    kept = {key for cluster in sharing_numbers(inbox) if not keys.issuperset(cluster) for key in cluster}
+    return [info for info in garbage if info.key not in kept]
 
 
 def _consumed(infos: Iterable[ObjectInfo], state: TableSnapshot) -> list[ObjectInfo]:
@@ -192,9 +200,13 @@ def collect_inbox(
     Raises:
         StorageError: The store failed; what is left is collected next time.
         CorruptObjectError: As for :func:`consumed_objects`.
+
+    Warns:
+        MetricsLakeWarning: An object holds rows of a copied process; they were published anew.
     """
     seen = scan(storage, log) if seen is None else seen
     garbage = consumed_objects(seen, log, min_age_seconds=min_age_seconds)
     if garbage:
+        publish_hidden_rows(storage, log, seen, garbage)
         storage.delete([info.key for info in garbage])
     return garbage

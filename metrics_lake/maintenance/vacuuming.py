@@ -14,6 +14,7 @@ from metrics_lake.commits import Intent, clean_log, commit, write_checkpoint
 from metrics_lake.commits.watermarks import end_app_id
 from metrics_lake.errors import CommitConflictError, NotFoundError, SnapshotExpired
 from metrics_lake.layout import parse_inbox_key, sidecar_key
+from metrics_lake.maintenance.clones import publish_hidden_rows
 from metrics_lake.maintenance.collecting import Garbage, Scan, consumed_objects, scan
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def vacuum(
         consumed |= set(purge) & {info.key for info in consumed_objects(seen, log, min_age_seconds=0.0)}
     found.objects = sorted(consumed)
     if not dry_run and found.objects:
+        publish_hidden_rows(storage, log, seen, [info for info in seen.inbox if info.key in consumed])
         storage.delete(found.objects)
 
     _vacuum_files(storage, log, seen, found, retention_seconds, frozenset(purge), dry_run, sleep)

@@ -241,7 +241,7 @@ def measure_inbox(place: Place, files: int) -> None:
     place.measure(f"latest, {files} inbox files", lambda reader: reader.latest("fresh/run-0", "metric/07"))
 
 
-def measure_table(place: Place, points: int, floors) -> None:
+def measure_table(place: Place, points: int, floors, only: str) -> None:
     """Print what each read of a table takes beside ``floors``: what gives the same from one sorted file."""
     runs = runs_of(points)
     name = f"project/run-{runs // 3:05d}"
@@ -254,7 +254,15 @@ def measure_table(place: Place, points: int, floors) -> None:
         "run table": lambda reader: reader.resources().arrow(),
     }
     for label, read in reads.items():
-        repeats = 3 if "all runs" in label or "table" in label else 20
+        if only not in label:
+            continue
+        repeats = (
+            1
+            if "all runs" in label and points > 10**7
+            else 3
+            if "all runs" in label or "table" in label
+            else 20
+        )
         place.measure(f"{label}, {points:,} points", read, floors(name).get(label), repeats)
 
 
@@ -324,6 +332,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, nargs="*", default=[1, 100])
     parser.add_argument("--s3", action="store_true", help="on a real S3 server instead of a folder")
     parser.add_argument("--folder", type=Path, help="keeps the table for the next call")
+    parser.add_argument("--only", default="", help="only reads with this in their names")
     options = parser.parse_args()
     say("what", "cold ms", "warm ms", "other", "ratio", "cold", "warm", "cold kB", "warm kB")
     with ExitStack() as stack:
@@ -339,7 +348,7 @@ def main() -> None:
                 measure_inbox(Place("local", inbox, CountingStorage(inbox)), files)
             if options.points:
                 place = Place("local", table, CountingStorage(table))
-                measure_table(place, options.points, duckdb_floors(str(path)))
+                measure_table(place, options.points, duckdb_floors(str(path)), options.only)
             return
         from metrics_lake.testing.proxy import StoreProxy
         from metrics_lake.testing.servers import S3Server
@@ -359,7 +368,7 @@ def main() -> None:
             upload(table, place.storage)
             place.storage.put_new("sorted.parquet", path.read_bytes())
             key = f"{url.partition('://')[2]}/sorted.parquet"
-            measure_table(place, options.points, pyarrow_floors(server, key))
+            measure_table(place, options.points, pyarrow_floors(server, key), options.only)
 
 
 if __name__ == "__main__":
