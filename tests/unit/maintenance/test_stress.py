@@ -334,7 +334,7 @@ def without_recognising_own_commits(monkeypatch):
 )
 def test_the_stress_finds_planted_defects(plant, tools, monkeypatch):
     plant(monkeypatch)
-    for attempt in range(4):
+    for attempt in range(12):  # the first one finds it, unless the machine has better things to do
         try:
             stress(tools.DictStorage(), tools, 8.0, seed=attempt)
         except AssertionError:
