@@ -336,7 +336,7 @@ def main() -> None:
     options = parser.parse_args()
     say("what", "cold ms", "warm ms", "other", "ratio", "cold", "warm", "cold kB", "warm kB")
     with ExitStack() as stack:
-        work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
         folder = options.folder or work
         table = open_storage(str(folder / f"table-{options.points}"))
         path = folder / f"sorted-{options.points}.parquet"
