@@ -36,9 +36,17 @@ class Inspection:
         storage: The lake's objects.
         reader: Reads them.
         lake: What ``_lake.json`` says; None = it is read when it is needed.
+        check_writable: Raises where this handle may not write.
     """
 
-    def __init__(self, storage: Storage, reader: Reader, lake: LakeFile | None = None) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        reader: Reader,
+        lake: LakeFile | None = None,
+        check_writable: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._check_writable = check_writable
         self._storage = storage
         self._reader = reader
         self._lake = lake
@@ -198,6 +206,8 @@ class Inspection:
             InvalidInputError: Nothing is wrong with it, or it is neither an inbox object nor a data file.
             StorageError: The store failed; repeating the call is safe.
         """
+        if not dry_run:
+            self._check_writable()
         lake_id = None if self._lake is None else self._lake.lake_id
         return quarantine_object(self._storage, key, lake_id=lake_id, dry_run=dry_run)
 

@@ -99,10 +99,13 @@ class LakeAccess:
         lake = self._writer.connect()
         return append_object(self._storage, lake.lake_id, table, rows, writer, is_keyed=is_keyed)
 
-    def _refuse_write(self) -> None:
-        raise InvalidInputError(
-            f"this handle on {self.url} is read-only.", hint="Make it without read_only=True.", url=self.url
-        )
+    def _check_writable(self) -> None:
+        if self._read_only:
+            raise InvalidInputError(
+                f"this handle on {self.url} is read-only.",
+                hint="Make it without read_only=True.",
+                url=self.url,
+            )
 
     def _lake(self) -> LakeFile:
         if self._lake_file is None:

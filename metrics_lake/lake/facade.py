@@ -216,14 +216,16 @@ class MetricsLake(WriteVerbs, ReadVerbs, AnalysisVerbs, PredictionVerbs, BaseMet
         """Compaction, deletes, retention, vacuum, recovery."""
         from metrics_lake.maintenance import Maintenance
 
-        return Maintenance(self._storage, self._lake(), self._writer.flush, self._recover)
+        return Maintenance(
+            self._storage, self._lake(), self._writer.flush, self._recover, self._check_writable
+        )
 
     @property
     def inspect(self) -> Inspection:
         """Live files, versions, writers, gaps; verification and quarantine."""
         from metrics_lake.inspection import Inspection
 
-        return Inspection(self._storage, self._reading(), self._lake())
+        return Inspection(self._storage, self._reading(), self._lake(), self._check_writable)
 
     def _recover(self, journals: str | os.PathLike[str] | None) -> int:
         """Publish dead processes' journals: of this machine, or those under a folder."""

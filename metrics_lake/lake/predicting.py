@@ -95,8 +95,7 @@ class PredictionVerbs(LakeAccess):
         >>> found["num_predictions"]
         4
         """
-        if self._read_only:
-            self._refuse_write()
+        self._check_writable()
         return self._jobs().log(
             resource_key(prediction_job),
             predictions,
@@ -154,8 +153,7 @@ class PredictionVerbs(LakeAccess):
         >>> lake.get_metric("churn/1", "roc_auc"), lake.get_metric("churn/1", "coverage")
         (1.0, 0.75)
         """
-        if self._read_only:
-            self._refuse_write()
+        self._check_writable()
         return self._jobs().log_truth(resource_key(prediction_job), labels, key=key, truth=truth, part=part)
 
     def prediction_metrics(

@@ -73,8 +73,7 @@ class WriteVerbs(LakeAccess):
         >>> lake.get_metric("digits/run-1", "confusion")
         [[50, 2], [1, 47]]
         """
-        if self._read_only:
-            self._refuse_write()
+        self._check_writable()
         self._writer.log_point(resource, id, value, step, timestamp, tags, durability)
 
     def log_metrics(
@@ -111,8 +110,7 @@ class WriteVerbs(LakeAccess):
         >>> lake.latest_metrics("digits/run-1")
         {'train/loss': 0.5, 'valid/acc': 0.75}
         """
-        if self._read_only:
-            self._refuse_write()
+        self._check_writable()
         if durability is not None:
             check_choice("durability", durability, ("logged", "synced", "published"))
         flat = flattened(metrics, separator)
@@ -188,8 +186,7 @@ class WriteVerbs(LakeAccess):
         >>> lake.history("digits/run-1", "loss").values("step")
         [0, 1, 2]
         """
-        if self._read_only:
-            self._refuse_write()
+        self._check_writable()
         if durability is not None:
             check_choice("durability", durability, ("logged", "synced", "published"))
         series = (resource_key(resource), check_id(id, "metric"), tags_key(canonical_tags(tags)))
@@ -224,8 +221,7 @@ class WriteVerbs(LakeAccess):
         >>> lake.append(table, key="import-7").points, lake.append(table, key="import-7").points
         (2, 0)
         """
-        if self._read_only:
-            self._refuse_write()
+        self._check_writable()
         return self._publish_rows(METRICS, point_rows(table, self._writer.clock()), key)
 
     def copy_metrics(self, from_resource: Any, to_resource: Any, *, metrics: Any = None) -> int:
@@ -252,8 +248,7 @@ class WriteVerbs(LakeAccess):
         >>> lake.copy_metrics("digits/run-1", "models/digits/7")
         0
         """
-        if self._read_only:
-            self._refuse_write()
+        self._check_writable()
         source, target = resource_key(from_resource), resource_key(to_resource)
         if source == target:
             raise InvalidInputError(

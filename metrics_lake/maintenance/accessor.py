@@ -18,7 +18,8 @@ from metrics_lake.maintenance.selection import Condition
 from metrics_lake.maintenance.vacuuming import vacuum
 from metrics_lake.points import checked_timestamp
 from metrics_lake.progress import progress_bar
-from metrics_lake.resources import Glob, canonical_tags, check_id, resource_key, tags_key
+from metrics_lake.reader.selection import Ids
+from metrics_lake.resources import canonical_tags, resource_ids, tags_key
 from metrics_lake.schema import METRICS, TABLES
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Maintenance:
         lake: What ``_lake.json`` says.
         flush: Publishes this process's own points.
         adopt: Publishes the journals under a folder; returns how many points.
+        check_writable: Raises where this handle may not write; then dry runs are all that is left.
     """
 
     def __init__(
@@ -63,11 +65,13 @@ class Maintenance:
         lake: LakeFile,
         flush: Callable[[], Receipt],
         adopt: Callable[[Any], int],
+        check_writable: Callable[[], None] = lambda: None,
     ) -> None:
         self._storage = storage
         self._lake = lake
         self._flush = flush
         self._adopt = adopt
+        self._check_writable = check_writable
 
     def compact(
         self, table: str | None = None, *, progress: bool | Progress | None = None
@@ -94,6 +98,7 @@ class Maintenance:
         >>> lake.maintenance.compact()["metrics"].points
         3
         """
+        self._check_writable()
         self._require_commits()
         self._flush()
         done = {}
@@ -133,6 +138,8 @@ class Maintenance:
             InvalidInputError: The retention is negative.
             StorageError: The store failed; what is left is for the next run.
         """
+        if not dry_run:
+            self._check_writable()
         self._require_commits()
         seconds = retention.total_seconds()
         if seconds < 0:
@@ -243,6 +250,7 @@ class Maintenance:
             NotFoundError: There is no such folder.
             StorageError: The store failed; repeating the call is safe.
         """
+        self._check_writable()
         points = self._adopt(journals)
         found: dict[str, Intervals] = {}
         if self._lake.creates_exclusively:
@@ -260,6 +268,8 @@ class Maintenance:
         purge: bool,
         progress: bool | Progress | None,
     ) -> Deletion:
+        if not dry_run:
+            self._check_writable()
         self._require_commits()
         self._flush()
         log = TableLog(self._storage, _known_table(table))
@@ -300,13 +310,6 @@ def _known_table(table: str) -> str:
 
 
 def _names(asked: Any, what: str) -> tuple[str | re.Pattern[str], ...] | None:
-    """Return ids as they are and patterns compiled."""
-    if asked is None:
-        return None
-    each: Iterable[Any] = asked if isinstance(asked, list | tuple | set | frozenset) else [asked]
-    return tuple(
-        re.compile(name.regex)
-        if isinstance(name, Glob)
-        else (resource_key(name) if what == "resource" else check_id(name, what))
-        for name in each
-    )
+    """Return ids as they are and patterns compiled; None is all."""
+    ids = Ids.of(resource_ids(asked) if what == "resource" else asked, what)
+    return None if ids is None else (*ids.names, *(re.compile(each.regex) for each in ids.globs))

@@ -96,14 +96,19 @@ class Scan:
         }
 
 
-def scan(storage: Storage, log: TableLog) -> Scan:
+def scan(storage: Storage, log: TableLog, now: float | None = None) -> Scan:
     """Look at everything: the objects first and the log cold afterwards, so that what the log uses is seen.
+
+    Args:
+        storage: The lake's objects.
+        log: The table's log.
+        now: What to take for the store's clock; None = ask it, which writes an object.
 
     Raises:
         StorageError: The store failed.
         CorruptObjectError: The log or a checkpoint is damaged.
     """
-    now = store_now(storage, log.table)
+    now = store_now(storage, log.table) if now is None else now
     inbox = tuple(storage.list(inbox_prefix(log.table)))
     table = tuple(storage.list(table_prefix(log.table)))
     return Scan(now, inbox, table, log.reopen())

@@ -53,7 +53,8 @@ def vacuum(
         inbox_seconds: How long consumed inbox objects stay; None = 10 minutes, or 1 minute while over 1,000
             lie there.
         purge: Keys of removed data files and consumed inbox objects that leave at once, whatever their age.
-        dry_run: Delete and fence nothing.
+        dry_run: Write and delete nothing. Then the wall clock stands for the store's, which cannot be asked
+            without a write.
         sleep: Waits between attempts.
         wall_clock: POSIX seconds, for the times in the log.
 
@@ -62,7 +63,7 @@ def vacuum(
         CorruptObjectError: A data file of the table is missing.
     """
     found = Garbage()
-    seen = scan(storage, log)
+    seen = scan(storage, log, wall_clock() if dry_run else None)
     sizes = {info.key: info.size_bytes for info in (*seen.inbox, *seen.table)}
 
     consumed = {info.key for info in consumed_objects(seen, log, min_age_seconds=inbox_seconds)}

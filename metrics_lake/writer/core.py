@@ -620,11 +620,6 @@ class Writer:
         """Keep a background problem for ``status()`` and warn of it once."""
         self._outbox.report(name, problem)
 
-    @property
-    def has_pending(self) -> bool:
-        """True where something is not published yet."""
-        return bool(self._outbox.queue or self._outbox.orphans or self._segments)
-
     def status(self, compaction: str) -> Status:
         """Return what this writer knows of itself."""
         with self._lock:

@@ -472,7 +472,7 @@ def test_a_due_flush_comes_by_itself(storage, make):
         log(writer, float(number))
         wait_until(lambda number=number: len(published(storage)) == number)
         # The publisher is idle again: it waits, without a limit, for the next point.
-        wait_until(lambda: not writer.has_pending)
+        wait_until(lambda: not writer.status("off").pending_points)
         time.sleep(0.05)
 
 
