@@ -262,7 +262,9 @@ class Result:
           thinned out (M4: first, last, least and greatest of each interval), which the subtitle says.
         * ``best``: bars.
         * ``compare``: parallel axes, or with ``x`` and ``y`` one column against another.
-        * ``prediction_metrics``: lines over windows, or over jobs, by segment, with intervals.
+        * ``prediction_metrics``: lines over windows, or over jobs, by segment, with intervals; those of one
+          job below one another; the confusion matrix if it is all there is.
+        * ``prediction_curves``: the curve, the reliability diagram or the distribution.
         * ``sql``: a point a row: ``x`` and ``y``, else columns of these names, else the first column and the
           last one of numbers.
 

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Chart", "altair_module", "inline"]
 
-Chart: TypeAlias = "altair.Chart | altair.LayerChart | altair.FacetChart"
+Chart: TypeAlias = (
+    "altair.Chart | altair.LayerChart | altair.FacetChart | altair.VConcatChart | altair.ConcatChart"
+)
 """What the functions of this package return."""
 
 

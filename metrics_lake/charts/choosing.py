@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from metrics_lake.charts.comparing import is_number, parallel, scatter
+from metrics_lake.charts.predictions import curve_chart, metrics_chart
 from metrics_lake.charts.ranking import ranking
-from metrics_lake.charts.windows import windows
 from metrics_lake.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def plot(
     height: int = 300,
     dark: bool = False,
 ) -> Chart:
-    """Return the chart that suits a table: a leaderboard, prediction metrics, a run table, any two columns.
+    """Return the chart that suits a table: a leaderboard, prediction metrics, a run table, two columns.
 
     Raises:
         InvalidInputError: Altair is not installed, or no columns can be drawn; it names those there are.
@@ -50,8 +50,10 @@ def plot(
     if x is None and y is None and color is None:
         if {"rank", "resource", "metric", "value"} <= names:
             return ranking(rows, **look)
+        if {"curve", "x", "y", "bin_start"} <= names:
+            return curve_chart(rows, **look)
         if {"window_start", "segment", "metric", "value", "low", "high"} <= names:
-            return windows(rows, **look)
+            return metrics_chart(rows, **look)
     look["height"] = height
     if x is None and y is None and rows.column_names[:1] == ["resource"]:
         telling = [field.name for field in rows.schema if is_number(field.type)]

@@ -6,19 +6,35 @@ import math
 from typing import TYPE_CHECKING, Any, Final
 
 from metrics_lake.charts._altair import altair_module
-from metrics_lake.charts.counts import counted, subtitle
+from metrics_lake.charts.counts import MAX_PANELS, counted, subtitle
 from metrics_lake.charts.labels import short_labels
-from metrics_lake.charts.theme import LEGEND_SERIES, themed
+from metrics_lake.charts.looks import colour_of, legend_columns
+from metrics_lake.charts.segments import group_names
+from metrics_lake.charts.theme import themed
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from metrics_lake.charts._altair import Chart
 
-__all__ = ["windows"]
+__all__ = ["FIRST", "finite", "windows"]
 
-_MAX_PANELS: Final = 12
 _MAX_ROWS: Final = 4_000
+_BANDS: Final = 4
+"""So many lines of a panel have bands; of more, bands would hide the lines."""
+_PANEL_WIDTH: Final = 260
+_AXIS_WIDTH: Final = 60
+_CONTAINER_WIDTH: Final = 800
+_ESTIMATED: Final = "estimated/"
+_NOTABLE_PSI: Final = 0.1
+"""From here on a population stability index is taken for a shift worth a look (a rule of thumb)."""
+
+FIRST: Final = (
+    "roc_auc", "average_precision", "accuracy", "balanced_accuracy", "f1", "precision", "recall", "log_loss",
+    "brier", "ece", "rmse", "mae", "r2", "mape", "mean_error", "drift/psi", "drift/js", "drift/wasserstein",
+    "coverage", "num_predictions", "score_mean", "mean",
+)  # fmt: skip
+"""The metrics that are drawn first where there are too many."""
 
 
 def windows(
@@ -31,10 +47,12 @@ def windows(
 ) -> Chart:
     """Return prediction metrics over their windows (without windows: over jobs), a line a segment.
 
-    Where a metric has a confidence interval or a bound, a band shows it.
+    A band is the confidence interval. A line breaks where a window has no predictions or a metric no value;
+    a cross at the foot says why. An estimate such as ``estimated/roc_auc`` is drawn dashed in the panel of
+    the metric that it estimates.
 
     Args:
-        rows: ``resource window_start window_end segment metric label value n low high``.
+        rows: ``resource window_start window_end segment metric label value n low high reason``.
         title: Above the chart.
         width: In pixels, or ``"container"``.
         height: Of one panel, in pixels.
@@ -44,64 +62,42 @@ def windows(
         InvalidInputError: Altair is not installed.
     """
     alt = altair_module()
-    found = rows.to_pylist()
+    found = [row for row in rows.to_pylist() if row["metric"] != "confusion"]
     has_windows = any(row["window_start"] is not None for row in found)
-    drawn = [
-        row
-        for row in found
-        if row["value"] is not None
-        and math.isfinite(row["value"])
-        and (row["window_start"] is not None or not has_windows)
-    ]
-    metrics = list(dict.fromkeys(row["metric"] for row in drawn))[:_MAX_PANELS]
-    drawn = [row for row in drawn if row["metric"] in metrics][:_MAX_ROWS]
-    jobs = list(dict.fromkeys(row["resource"] for row in drawn))
-    label_of = dict(zip(jobs, short_labels(jobs), strict=True))
-    values = [_value(row, label_of, has_windows=has_windows) for row in drawn]
-    groups = list(dict.fromkeys(value["group"] for value in values))
-    lost = len(found) - len(drawn)
+    placed = [row for row in found if row["window_start"] is not None or not has_windows]
+    known = list(dict.fromkeys(row["metric"].removeprefix(_ESTIMATED) for row in placed))
+    metrics = known if len(known) <= MAX_PANELS else sorted(known, key=_rank)[:MAX_PANELS]
+    wanted = [row for row in placed if row["metric"].removeprefix(_ESTIMATED) in metrics]
+    drawn = wanted[:_MAX_ROWS]
+    values, groups = _values(drawn, has_windows=has_windows)
+    num_empty = sum(row["value"] is None or not math.isfinite(row["value"]) for row in drawn)
     lines = subtitle(
-        [counted(len(drawn), "value"), f"{lost:,} of {len(found):,} rows not shown" if lost else None]
+        [
+            f"{len(metrics)} of {len(known)} metrics" if len(known) > len(metrics) else None,
+            counted(len(drawn) - num_empty, "value"),
+            f"{num_empty:,} without one (crosses say why)" if num_empty else None,
+            f"{len(wanted) - len(drawn):,} more not shown" if len(wanted) > len(drawn) else None,
+            _intervals_told(drawn, groups),
+        ]
     )
-    x = (
-        alt.X("x:T", title="window (UTC)", scale=alt.Scale(type="utc"))
-        if has_windows
-        else alt.X("x:N", title="job", sort=[label_of[job] for job in jobs])
-    )
-    has_legend = 1 < len(groups) <= LEGEND_SERIES
-    legend = alt.Legend(title=None, orient="bottom", columns=4) if has_legend else None
-    colour = alt.Color("group:N", sort=groups, legend=legend)
-    base = alt.Chart(alt.InlineData(values=values or [{}])).encode(x=x, color=colour)
-    band = base.transform_filter("isValid(datum.low) && isValid(datum.high)")
-    interval = band.mark_area(opacity=0.15) if has_windows else band.mark_rule(strokeWidth=2, opacity=0.6)
-    tooltip = [
-        alt.Tooltip("job:N"),
-        alt.Tooltip("group:N", title="segment"),
-        alt.Tooltip("metric:N"),
-        alt.Tooltip("value:Q"),
-        alt.Tooltip("low:Q"),
-        alt.Tooltip("high:Q"),
-        alt.Tooltip("n:Q"),
-    ]
-    y = alt.Y("value:Q", title=None, scale=alt.Scale(zero=False))
-    layers = [
-        interval.encode(y=alt.Y("low:Q", title=None, scale=alt.Scale(zero=False)), y2="high:Q"),
-        base.mark_line().encode(y=y),
-        base.mark_point(filled=True, size=35, opacity=1).encode(y=y, tooltip=tooltip),
-    ]
-    lined = alt.layer(*layers)
+    layers = _layers(alt, values, groups, width, has_windows=has_windows)
+    data = alt.InlineData(values=values)
     if len(metrics) > 1:
+        room = width if isinstance(width, int) else _CONTAINER_WIDTH
+        columns = max(1, room // (_PANEL_WIDTH + _AXIS_WIDTH))
         chart = (
-            lined.properties(width=420 if not isinstance(width, int) else min(width, 420), height=height)
+            alt.layer(*layers)
+            .properties(width=room // columns - _AXIS_WIDTH, height=min(height, 180))
             .facet(
+                data=data,
                 facet=alt.Facet("metric:N", title=None, sort=metrics),
-                columns=max(1, (width if isinstance(width, int) else 840) // 380),
+                columns=columns,
             )
             .resolve_scale(y="independent")
         )
     else:
-        chart = lined.properties(width=width, height=height)
-    shown = title if title is not None else (metrics[0] if len(metrics) == 1 else "")
+        chart = alt.layer(*layers, data=data).properties(width=width, height=height)
+    shown = title if title is not None else (metrics[0] if len(metrics) == 1 else "Prediction metrics")
     chart = chart.properties(
         title=alt.Title(text=shown, subtitle=lines),
         description=f"Prediction metrics {', '.join(metrics)}: {'; '.join(lines)}.",
@@ -109,26 +105,115 @@ def windows(
     return themed(chart, dark=dark)
 
 
-def _value(row: dict[str, Any], label_of: dict[str, str], *, has_windows: bool) -> dict[str, Any]:
-    segment = row["segment"]
-    pairs = dict(segment) if segment else {}
-    parts = [f"{name}={value}" for name, value in pairs.items()] or ["all"]
-    if row["label"]:
-        parts.append(str(row["label"]))
-    if has_windows and len(label_of) > 1:
-        parts.insert(0, label_of[row["resource"]])
-    start = row["window_start"]
-    return {
-        "x": int(start.timestamp() * 1000) if has_windows else label_of[row["resource"]],
-        "job": row["resource"],
-        "group": " ".join(parts),
-        "metric": row["metric"],
-        "value": row["value"],
-        "low": _finite(row["low"]),
-        "high": _finite(row["high"]),
-        "n": row["n"],
-    }
-
-
-def _finite(value: float | None) -> float | None:
+def finite(value: float | None) -> float | None:
+    """Return a number that has a place on an axis, else None."""
     return value if value is not None and math.isfinite(value) else None
+
+
+def _rank(metric: str) -> tuple[int, str]:
+    return (FIRST.index(metric) if metric in FIRST else len(FIRST), metric)
+
+
+def _intervals_told(rows: list[dict[str, Any]], groups: list[str]) -> str | None:
+    if not any(row["low"] is not None for row in rows):
+        return None
+    return "bands: confidence intervals" if len(groups) <= _BANDS else "intervals on hovering"
+
+
+def _values(rows: list[dict[str, Any]], *, has_windows: bool) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return what is drawn of each row, with an empty one where windows are missing between two."""
+    jobs = list(dict.fromkeys(row["resource"] for row in rows))
+    label_of = dict(zip(jobs, short_labels(jobs), strict=True))
+    # Over jobs the job is a place on the axis, not a line.
+    own = rows if has_windows else [row | {"resource": ""} for row in rows]
+    names = group_names(own, with_windows=False)
+    groups = list(dict.fromkeys(names))
+    values: list[dict[str, Any]] = []
+    ends: dict[tuple[str, str], Any] = {}
+    for row, group in zip(rows, names, strict=True):
+        metric = row["metric"].removeprefix(_ESTIMATED)
+        kind = "estimated" if metric != row["metric"] else "from labels"
+        start = row["window_start"]
+        place = {"group": group, "metric": metric, "kind": kind}
+        if has_windows:
+            before = ends.get((group, row["metric"]))
+            if before is not None and before < start:
+                values.append(place | {"x": before.timestamp() * 1000, "value": None})
+            ends[group, row["metric"]] = row["window_end"]
+        values.append(
+            place
+            | {
+                "x": start.timestamp() * 1000 if has_windows else label_of[row["resource"]],
+                "end": row["window_end"].timestamp() * 1000 if has_windows else None,
+                "job": row["resource"],
+                "value": finite(row["value"]),
+                "low": finite(row["low"]),
+                "high": finite(row["high"]),
+                "n": row["n"],
+                "bound": row["bound"],
+                "reason": row["reason"] or ("" if finite(row["value"]) is not None else "it is not finite"),
+            }
+        )
+    if "drift/psi" in {value["metric"] for value in values}:
+        values.append({"metric": "drift/psi", "rule": _NOTABLE_PSI})
+    return values, groups
+
+
+def _layers(
+    alt: Any, values: list[dict[str, Any]], groups: list[str], width: int | str, *, has_windows: bool
+) -> list[Any]:
+    jobs = list(dict.fromkeys(value["x"] for value in values if "x" in value))
+    x = (
+        alt.X("x:T", title="window (UTC)", scale=alt.Scale(type="utc"))
+        if has_windows
+        else alt.X("x:N", title="job", scale=alt.Scale(domain=jobs), axis=alt.Axis(labelLimit=160))
+    )
+    colour = colour_of(alt, groups, columns=legend_columns(groups, width))
+    y = alt.Y("value:Q", title=None, scale=alt.Scale(zero=False))
+    base = alt.Chart().transform_filter("isValid(datum.group)").encode(x=x, color=colour, detail="kind:N")
+    tooltip = [
+        alt.Tooltip("job:N"),
+        *([alt.Tooltip("x:T", title="from", timeUnit="utcyearmonthdatehours"),
+           alt.Tooltip("end:T", title="to", timeUnit="utcyearmonthdatehours")] if has_windows else []),
+        alt.Tooltip("group:N"),
+        alt.Tooltip("metric:N"),
+        alt.Tooltip("kind:N"),
+        alt.Tooltip("value:Q", format=".6~g"),
+        alt.Tooltip("low:Q", format=".6~g"),
+        alt.Tooltip("high:Q", format=".6~g"),
+        alt.Tooltip("bound:Q", format=".1~g"),
+        alt.Tooltip("n:Q", title="rows", format=",d"),
+    ]  # fmt: skip
+    # Jobs may be anything, such as rival models: what lies between two of them is nothing.
+    line = base.mark_line(strokeWidth=1.7 if has_windows else 1, opacity=1 if has_windows else 0.35)
+    line = line.encode(y=y)
+    if any(value.get("kind") == "estimated" for value in values):
+        scale = alt.Scale(domain=["from labels", "estimated"], range=[[1, 0], [5, 3]])
+        legend = alt.Legend(title=None, orient="bottom", symbolType="stroke")
+        line = line.encode(strokeDash=alt.StrokeDash("kind:N", scale=scale, legend=legend))
+    layers = [
+        alt.Chart()
+        .transform_filter("isValid(datum.rule)")
+        .mark_rule(strokeDash=[2, 3], color="#8a8a8a")
+        .encode(y=alt.Y("rule:Q", title=None)),
+        line,
+        base.transform_filter("isValid(datum.value)")
+        .mark_point(filled=True, size=35, opacity=1)
+        .encode(y=y, tooltip=tooltip),
+        base.transform_filter("isValid(datum.reason) && datum.reason != ''")
+        .mark_text(text="\N{MULTIPLICATION SIGN}", fontSize=12, baseline="bottom")
+        .encode(
+            y=alt.YValue("height"),
+            tooltip=[*tooltip[: 3 if has_windows else 1], alt.Tooltip("group:N"), alt.Tooltip("reason:N")],
+        ),
+    ]
+    if len(groups) <= _BANDS:
+        low = alt.Y("low:Q", title=None, scale=alt.Scale(zero=False))
+        if has_windows:
+            # Invalid ends break the area as the line is broken.
+            band = base.mark_area(opacity=0.15).encode(y=low, y2="high:Q")
+        else:
+            only = base.transform_filter("isValid(datum.low) && isValid(datum.high)")
+            band = only.mark_rule(strokeWidth=2, opacity=0.5).encode(y=low, y2="high:Q")
+        layers.insert(0, band)
+    return layers

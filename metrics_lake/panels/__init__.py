@@ -5,6 +5,7 @@ The report and the dashboard are made of these; each function asks the lake once
 
 from metrics_lake.panels.health import health
 from metrics_lake.panels.panel import Panel
+from metrics_lake.panels.predictions import prediction_jobs, prediction_windows, predictions
 from metrics_lake.panels.runs import curves, leaderboard, metric_overview, parameters, run_table
 
 __all__ = [
@@ -14,5 +15,8 @@ __all__ = [
     "leaderboard",
     "metric_overview",
     "parameters",
+    "prediction_jobs",
+    "prediction_windows",
+    "predictions",
     "run_table",
 ]

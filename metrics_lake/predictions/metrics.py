@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 import pyarrow as pa
@@ -12,6 +12,9 @@ import pyarrow as pa
 from metrics_lake.predictions._text import near
 from metrics_lake.predictions.families.labels import label_value
 from metrics_lake.result import Result
+
+if TYPE_CHECKING:
+    from metrics_lake.charts import Chart
 
 __all__ = ["PER_LABEL_DICTS", "PredictionMetrics", "label_kind_of"]
 
@@ -118,6 +121,26 @@ class PredictionMetrics(Mapping[str, Any]):
             self.state, curve, by=by, every=None, points=points, bins=bins, confidence=confidence
         )
         return Result(lambda: found)
+
+    def plot(
+        self, kind: str | None = None, *, by: Any = None, title: str | None = None, dark: bool = False
+    ) -> Chart:
+        """Return an Altair chart of the metrics; without a kind a page of all that there is to see.
+
+        Args:
+            kind: ``"metrics"`` (values with their intervals), ``"confusion"``, ``"classes"``, or a curve:
+                ``"roc" "pr" "calibration" "scores" "predictions" "residuals"``.
+            by: The segment columns; None: all rows together.
+            title: Above the chart.
+            dark: For a dark background.
+
+        Raises:
+            InvalidInputError: There is no such kind, or Altair is not installed.
+            NotFoundError: The predictions were not segmented by these columns.
+        """
+        from metrics_lake.predictions.pictures import picture
+
+        return picture(self.state, kind, by=by, title=title, dark=dark)
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._values:

@@ -1,0 +1,43 @@
+"""How series are told apart: by colours, of many by strokes too, of very many by a ramp without a legend."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from metrics_lake.charts.theme import DASHES, LEGEND_SERIES, NUM_COLOURS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["colour_of", "dash_of", "legend_columns"]
+
+_LETTER: Final = 6.5  # pixels
+
+
+def colour_of(alt: Any, groups: Sequence[str], title: str | None = None, *, columns: int = 4) -> Any:
+    """Return the colour of the field ``group``, with a legend where it helps."""
+    if len(groups) <= 1:
+        return alt.Color("group:N", legend=None)
+    if len(groups) > LEGEND_SERIES:
+        scale = alt.Scale(domain=groups, scheme=alt.SchemeParams(name="viridis", extent=[0.1, 0.9]))
+        return alt.Color("group:O", scale=scale, legend=None)
+    return alt.Color("group:N", scale=alt.Scale(domain=groups), legend=_legend(alt, title, columns))
+
+
+def dash_of(alt: Any, groups: Sequence[str], title: str | None = None, *, columns: int = 4) -> Any:
+    """Return the stroke of the field ``group``: so many times as many looks as there are colours."""
+    patterns = [list(DASHES[at // NUM_COLOURS]) for at in range(len(groups))]
+    scale = alt.Scale(domain=groups, range=patterns)
+    return alt.StrokeDash("group:N", scale=scale, legend=_legend(alt, title, columns))
+
+
+def _legend(alt: Any, title: str | None, columns: int) -> Any:
+    # Layers that are nearly transparent must not fade the legend that they share.
+    return alt.Legend(title=title, orient="bottom", columns=columns, symbolType="stroke", symbolOpacity=1)
+
+
+def legend_columns(groups: Sequence[str], width: int | str) -> int:
+    """Return how many columns of a legend fit below a chart."""
+    room = width if isinstance(width, int) else 640
+    widest = max(map(len, groups), default=0) * _LETTER + 50
+    return max(1, min(4, int(room // widest)))
