@@ -1,6 +1,7 @@
-"""Make the golden lake of the current format version; see ``README.md`` beside this file.
+"""Make the golden lakes of the current format version; see ``README.md`` beside this file.
 
-Run it once per format version: ``python tests/data/make_golden.py``. It refuses to replace one that is there.
+Run it once per format version: ``python tests/data/make_golden.py``. It makes those that are not there and
+never replaces one.
 """
 
 from __future__ import annotations
@@ -89,6 +90,48 @@ HISTORY = {
 """What whole histories are: series to (step, value), in the order of ``history``."""
 
 
+SCORED = [
+    {"id": number, "country": "de" if number % 3 else "fr", "p": (number * 37 % 101) / 101}
+    for number in range(24)
+]
+"""The predictions of the job ``churn``: two parts of twelve rows each."""
+
+LABELS = [{"id": row["id"], "churned": row["p"] + (row["id"] * 13 % 7 - 3) / 10 > 0.5} for row in SCORED]
+"""Their labels: the first sixteen are in the lake, the others come later."""
+
+PRICES = [(float(number), number * 1.1 + (-1) ** number) for number in range(10)]
+"""True and predicted numbers of the job ``prices``."""
+
+CLASSES = [("a", "a"), ("b", "a"), ("c", "c"), ("b", "b"), ("a", "a"), ("c", "b")]
+"""True and predicted classes of the job ``species``."""
+
+
+def write_predictions(url: Path, state: Path) -> None:
+    """Write prediction jobs: states, keyed predictions and labels, compacted and fresh."""
+    import polars as pl
+
+    scored, labels = pl.DataFrame(SCORED), pl.DataFrame(LABELS)
+
+    def log(part: str) -> None:
+        rows = scored[:12] if part == "one" else scored[12:]
+        lake.log_prediction_metrics(
+            "churn", rows, score="p", key="id", by="country", part=part, timestamp=START
+        )
+
+    with MetricsLake(url, state_dir=state, compaction="off") as lake:
+        log("one")
+        lake.log_ground_truth("churn", labels[:8], key="id")
+        lake.log_prediction_metrics(
+            "prices", [found for _, found in PRICES], truth=[true for true, _ in PRICES]
+        )
+        lake.maintenance.compact()
+        log("two")
+        lake.log_ground_truth("churn", labels[8:16], key="id")
+        lake.log_prediction_metrics(
+            "species", [found for _, found in CLASSES], truth=[true for true, _ in CLASSES]
+        )
+
+
 def write(url: Path, state: Path) -> None:
     """Write the lake: compacted, copied, deleted, rewritten by another engine, and fresh rows beside it."""
 
@@ -126,16 +169,18 @@ def write(url: Path, state: Path) -> None:
 
 
 def main() -> None:
-    """Write the golden lake beside this file."""
-    target = HERE / f"golden-v{FORMAT_VERSION}"
-    if target.exists():
-        sys.exit(f"{target} is there: a golden lake is never made anew.")
-    with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / "lake"
-        write(made, Path(folder) / "state")
-        shutil.copytree(made, target)
-    size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
-    sys.stdout.write(f"{target}: {size:,} bytes\n")
+    """Write the golden lakes that are not beside this file yet."""
+    for name, make in (("", write), ("-predictions", write_predictions)):
+        target = HERE / f"golden-v{FORMAT_VERSION}{name}"
+        if target.exists():
+            sys.stdout.write(f"{target} is there: a golden lake is never made anew.\n")
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            made = Path(folder) / "lake"
+            make(made, Path(folder) / "state")
+            shutil.copytree(made, target)
+        size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+        sys.stdout.write(f"{target}: {size:,} bytes\n")
 
 
 if __name__ == "__main__":

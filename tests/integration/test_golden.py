@@ -18,7 +18,8 @@ from metrics_lake.storage import open_storage
 from metrics_lake.values import KINDS
 
 DATA = Path(__file__).parents[1] / "data"
-GOLDEN = sorted(DATA.glob("golden-v*"))
+GOLDEN = sorted(path for path in DATA.glob("golden-v*") if path.name.count("-") == 1)
+PREDICTIONS = sorted(DATA.glob("golden-v*-predictions"))
 SERIES = ["resource", "metric", "tags_key"]
 
 _spec = importlib.util.spec_from_file_location("make_golden", DATA / "make_golden.py")
@@ -56,10 +57,12 @@ def same(found, expected):
 def test_there_is_a_golden_lake_of_the_current_format():
     assert f"golden-v{FORMAT_VERSION}" in [path.name for path in GOLDEN]
 
+    assert f"golden-v{FORMAT_VERSION}-predictions" in [path.name for path in PREDICTIONS]
+
 
 def test_golden_lakes_are_small():
-    for folder in GOLDEN:
-        assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 200_000
+    for folder in (*GOLDEN, *PREDICTIONS):
+        assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 300_000
 
 
 def test_every_value_comes_back_with_its_type(lake):
@@ -141,3 +144,74 @@ def test_logging_and_compaction_go_on(url, lake):
         assert len(handle.inspect.verify().findings) == 0
         for metric, value in made.VALUES.items():
             assert same(handle.get_metric("values", metric), value), metric
+
+
+# ---- prediction jobs ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=PREDICTIONS, ids=lambda path: path.name)
+def predictions_url(request, tmp_path):
+    return str(shutil.copytree(request.param, tmp_path / "lake"))
+
+
+def auc(rows):
+    """Return the share of pairs of a positive and a negative that the scores order; ties count half."""
+    positive = [row["p"] for row in rows if row["churned"]]
+    negative = [row["p"] for row in rows if not row["churned"]]
+    ordered = sum((p > n) + (p == n) / 2 for p in positive for n in negative)
+    return ordered / (len(positive) * len(negative))
+
+
+def labelled(known):
+    """Return the scored rows of which the first so many labels are known."""
+    return [row | label for row, label in zip(made.SCORED[:known], made.LABELS[:known], strict=True)]
+
+
+def test_metrics_of_prediction_jobs_come_back(predictions_url):
+    with MetricsLake(predictions_url, read_only=True) as lake:
+        rows = labelled(16)
+        assert lake.get_metric("churn", "roc_auc") == pytest.approx(auc(rows))
+        right = sum((row["p"] >= 0.5) == row["churned"] for row in rows)
+        assert lake.get_metric("churn", "accuracy") == pytest.approx(right / 16)
+        assert lake.get_metric("churn", "coverage") == pytest.approx(16 / 24)
+        errors = [abs(found - true) for true, found in made.PRICES]
+        assert lake.get_metric("prices", "mae") == pytest.approx(sum(errors) / len(errors))
+        assert lake.get_metric("species", "confusion") == {
+            "labels": ["a", "b", "c"],
+            "rows": [[2, 0, 0], [1, 1, 0], [0, 1, 1]],
+        }
+        assert lake.inspect.verify().is_clean
+
+
+def test_states_of_prediction_jobs_are_aggregated_anew(predictions_url):
+    with MetricsLake(predictions_url, read_only=True) as lake:
+        found = lake.prediction_metrics("churn", metrics=["roc_auc", "num_predictions"], by="country").rows()
+        by_country = {(dict(row["segment"]).get("country"), row["metric"]): row["value"] for row in found}
+    assert by_country[None, "roc_auc"] == pytest.approx(auc(labelled(16)))
+    for country in ("de", "fr"):
+        own = [row for row in labelled(16) if row["country"] == country]
+        assert by_country[country, "roc_auc"] == pytest.approx(auc(own))
+        scored = [row for row in made.SCORED if row["country"] == country]
+        assert by_country[country, "num_predictions"] == len(scored)
+
+
+@pytest.mark.parametrize("is_compacted", [False, True])
+def test_labels_go_on_coming_to_old_predictions(predictions_url, is_compacted):
+    with MetricsLake(predictions_url, compaction="off") as lake:
+        if is_compacted:
+            lake.maintenance.compact()
+        late = [{"id": row["id"], "churned": row["churned"]} for row in made.LABELS[16:]]
+        lake.log_ground_truth("churn", pl.DataFrame(late), key="id")
+        assert lake.get_metric("churn", "coverage") == 1.0
+        assert lake.get_metric("churn", "roc_auc") == pytest.approx(auc(labelled(24)))
+        lake.flush()
+        assert lake.inspect.verify().is_clean
+
+
+def test_the_lake_of_prediction_jobs_holds_every_table_in_every_place(predictions_url):
+    with open_storage(predictions_url) as storage:
+        keys = [info.key for info in storage.list("")]
+    for table in ("metrics", "prediction_states", "predictions", "ground_truth"):
+        assert any(key.startswith(f"{table}/month=") for key in keys)
+    for table in ("metrics", "prediction_states"):
+        assert any(key.startswith(f"inbox/{table}/date=") for key in keys)
