@@ -171,7 +171,9 @@ class AnalysisVerbs(LakeAccess):
 
         The query is exactly one SELECT, or EXPLAIN of one. It reaches no file, network, setting, secret or
         Python variable, may use a quarter of the memory (then a temporary folder) and is interrupted after
-        its time. ``duckdb`` is a connection without these limits.
+        its time. These two limits are for mistakes: one huge text (``repeat('x', 4000000000)``) is not
+        counted and the call that makes it not interrupted, so run strangers' queries in a process that may be
+        killed. ``duckdb`` is a connection without limits.
 
         Args:
             query: The query.

@@ -43,6 +43,8 @@ __all__ = ["VIEWS", "connect", "sql"]
 VIEWS: Final = ("metrics", "latest", "series", "params")
 
 _INTERNAL: Final = ("recent_rows", "no_rows", "series_summary", "latest_points")
+_CATALOG: Final = re.compile(r"\b(?:show|describe|duckdb_\w+|information_schema|pg_catalog)\b", re.IGNORECASE)
+"""Queries that may ask what there is, and not name it."""
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _LATEST: Final = ("step", "timestamp", "value", "kind", "text", "is_cut", "writer", "seq")
 
@@ -95,7 +97,8 @@ def sql(
     pinned, instant = reader.moment(METRICS, at)
     table = reader.table()
     snapshot = pinned or table.snapshot()
-    wanted = [name for name in VIEWS if re.search(rf"\b{name}\b", text, re.IGNORECASE)]
+    is_catalog = _CATALOG.search(text) is not None
+    wanted = [name for name in VIEWS if is_catalog or re.search(rf"\b{name}\b", text, re.IGNORECASE)]
 
     def answer(
         run: Callable[[str, Mapping[str, Any], query.Sources, query.Limits], _Answer],

@@ -159,6 +159,11 @@ def test_what_reads_only_is_allowed(compacted):
         assert compacted.sql(text).arrow().num_rows >= 0, text
 
 
+def test_the_catalog_shows_the_views(compacted):
+    for text in ("show tables", "select view_name as name from duckdb_views() where not internal"):
+        assert {"latest", "metrics", "params", "series"} <= set(compacted.sql(text).values("name")), text
+
+
 def test_integer_sums_are_ints(compacted):
     assert compacted.sql("select sum(count) as n from series").values() == [8]
     assert type(compacted.sql("select sum(count) as n from series").values()[0]) is int
@@ -221,6 +226,31 @@ WRITES = [
     "explain analyze copy (select 1) to '{out}'",
     "explain analyze insert into metrics select * from metrics",
     "pivot metrics on metric using avg(value)",
+    "merge into metrics using metrics as m on true when matched then delete",
+    "truncate metrics",
+    "alter view metrics rename to others",
+    "comment on view metrics is 'x'",
+    "create sequence s",
+    "create schema s",
+    "create type t as enum ('a')",
+    "set variable a = 1",
+    "detach memory",
+    "copy from database memory to other",
+    "copy metrics from '{out}'",
+    "force install httpfs from 'http://127.0.0.1:9'",
+    "update extensions",
+    "force checkpoint",
+    "analyze",
+    "deallocate p",
+    "commit",
+    "call enable_logging()",
+    "explain analyze delete from metrics",
+    "explain analyze create table t as select 1",
+    "explain (analyze) copy (select 1) to '{out}'",
+    "with t as materialized (delete from metrics returning *) from t",
+    "select * from (insert into metrics select * from metrics returning *)",
+    "/* /* */ explain select 1 /* */ */ copy (select 1) to '{out}'",
+    "explain select 1; copy (select 1) to '{out}'",
     "",
     "-- nothing",
 ]
@@ -256,6 +286,40 @@ READS = [
     "select getenv('HOME')",
     "select sleep_ms(100000)",
     "select write_log('x')",
+    "select pg_sleep(100)",
+    "select main.sleep_ms(100000)",
+    "select (100000).sleep_ms()",
+    """select "SLEEP_MS"(100000)""",
+    "select list_transform([100000], lambda x: sleep_ms(x))",
+    "select columns(lambda c: write_log(c)) from metrics",
+    "select sum(value) filter (write_log('x') is null) from metrics",
+    "from metrics qualify write_log('x') is null",
+    "from metrics order by write_log('x')",
+    "explain analyze select sleep_ms(100000)",
+    "select current_setting('temp_directory')",
+    "select json_serialize_plan('from duckdb_secrets()')",
+    "select json_serialize_plan('create table t as select 1')",
+    """from "/etc/passwd\"""",
+    "from 'file:///etc/passwd'",
+    "from 'metricslake://0.parquet'",
+    "from 'metricslake://../lake/_lake.json'",
+    "from (values ('/etc/passwd')) as t(x), lateral (select * from read_text(x))",
+    "from metrics positional join read_text('/etc/passwd')",
+    "select exists (from read_text('/etc/passwd'))",
+    "select glob('/etc/*')",
+    "select x.read_text() from (values ('/etc/passwd')) as t(x)",
+    "from read_duckdb('{inside}')",
+    "from parquet_bloom_probe('{inside}', 'resource', 'a')",
+    "from duckdb_extensions()",
+    "from duckdb_logs()",
+    "from duckdb_variables()",
+    "from duckdb_temporary_files()",
+    "from sql_auto_complete('x')",
+    "from test_all_types()",
+    "pivot read_text('/etc/passwd') on filename in ('a') using count(*)",
+    "with recursive t(x) as (select 1 union all select x from t, read_text('/etc/passwd')) from t",
+    "summarize read_text('/etc/passwd')",
+    "describe from read_text('/etc/passwd')",
 ]
 
 
@@ -343,6 +407,65 @@ def test_memory_is_limited():
     text = "select list(range) from range(200000000)"
     with pytest.raises(QueryError):
         query.run_guarded(text, {}, query.Sources(), limits)
+
+
+CONDITIONS = [
+    "sleep_ms(100000) is null",
+    "write_log('x') is null",
+    "current_setting('temp_directory') <> ''",
+    "exists (from read_text('/etc/passwd'))",
+    "acc in (select 1)",
+    "acc > 0) union select content from read_text('/etc/passwd') where (true",
+    "true); copy (select 1) to '{out}'; select 1 where (true",
+    "acc > 0) order by (acc",
+    "acc > 0 -- ",
+    "acc > $x",
+    "acc > ?",
+    "count(*) > 0",
+    "row_number() over () > 0",
+    "* is null",
+    "columns(*) > 0",
+    "candidates.acc > 0",
+    "metric_0 > 0",
+    "rowid >= 0",
+]
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_a_condition_is_an_expression_over_metrics_and_nothing_else(compacted, tmp_path, condition):
+    out = tmp_path / "out"
+    where = condition.format(out=out)
+    if condition == "acc > 0 -- ":  # a comment is no harm: it ends where the condition does
+        assert compacted.compare(None, "acc", tags={}, where=where).values("resource") == [
+            "digits/1",
+            "digits/2",
+        ]
+        return
+    for ask in (
+        lambda: compacted.best("acc", mode="max", tags={}, where=where).arrow(),
+        lambda: compacted.compare(None, "acc", tags={}, where=where).arrow(),
+    ):
+        with pytest.raises(InvalidInputError):
+            ask()
+    assert not out.exists()
+
+
+def test_deep_and_long_queries_are_refused_and_not_a_crash(compacted):
+    for text in ("(" * 5000 + "1" + ")" * 5000, "1" + "+1" * 5000, "not " * 5000 + "true", "[" * 3000):
+        with pytest.raises(InvalidInputError):
+            compacted.sql(f"select {text}").arrow()
+        with pytest.raises(InvalidInputError):
+            compacted.best("acc", mode="max", tags={}, where=f"{text} is null").arrow()
+    wide = ", ".join(f"{at} as c{at}" for at in range(2000))
+    assert len(compacted.sql(f"select {wide}").columns) == 2000
+
+
+def test_a_frame_cannot_stand_for_what_the_views_read(compacted):
+    fake = pa.table({"resource": ["x"], "metric": ["acc"], "value": [9.0]})
+    for name in ("recent_rows", "Series_Summary", "latest_points", "params", "data_files; drop", "a.b"):
+        with pytest.raises(InvalidInputError, match="frames"):
+            compacted.sql("select count(*) as n from metrics", frames={name: fake})
+    assert compacted.sql("select count(*)::INT as n from metrics", frames={"read_text": fake}).values() == [8]
 
 
 # ---- files -------------------------------------------------------------------------------------------------
