@@ -93,8 +93,7 @@ def calibration(
     count = alt.Y("n:Q", title="rows", axis=alt.Axis(tickCount=3, format="~s"), stack=None)
     lower = alt.Chart().encode(x=start, x2="bin_end:Q", y=count, color=colour, tooltip=tooltip)
     if len(groups) > 1:
-        steps = alt.Chart().mark_line(interpolate="step-after", strokeWidth=1.5)
-        bars = steps.encode(x=start, y=count, color=colour)
+        bars = lower.mark_rule(strokeWidth=2)
     else:
         bars = lower.mark_bar(opacity=0.8).encode(y2=alt.datum(0))
     bars = bars.properties(width=width, height=70)

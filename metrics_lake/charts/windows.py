@@ -132,7 +132,7 @@ def _values(rows: list[dict[str, Any]], *, has_windows: bool) -> tuple[list[dict
     ends: dict[tuple[str, str], Any] = {}
     for row, group in zip(rows, names, strict=True):
         metric = row["metric"].removeprefix(_ESTIMATED)
-        kind = "estimated" if metric != row["metric"] else "from labels"
+        kind = "estimated" if metric != row["metric"] else "measured"
         start = row["window_start"]
         place = {"group": group, "metric": metric, "kind": kind}
         if has_windows:
@@ -188,7 +188,7 @@ def _layers(
     line = base.mark_line(strokeWidth=1.7 if has_windows else 1, opacity=1 if has_windows else 0.35)
     line = line.encode(y=y)
     if any(value.get("kind") == "estimated" for value in values):
-        scale = alt.Scale(domain=["from labels", "estimated"], range=[[1, 0], [5, 3]])
+        scale = alt.Scale(domain=["measured", "estimated"], range=[[1, 0], [5, 3]])
         legend = alt.Legend(title=None, orient="bottom", symbolType="stroke")
         line = line.encode(strokeDash=alt.StrokeDash("kind:N", scale=scale, legend=legend))
     layers = [

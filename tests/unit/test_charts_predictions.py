@@ -213,9 +213,9 @@ def test_estimates_are_dashed_in_the_panel_of_what_they_estimate():
     chart = charts.windows(numbers)
     rows = rows_of(chart)
     assert {(row["metric"], row.get("kind")) for row in rows} == {
-        ("roc_auc", "from labels"),
+        ("roc_auc", "measured"),
         ("roc_auc", "estimated"),
-        ("drift/psi", "from labels"),
+        ("drift/psi", "measured"),
         ("drift/psi", None),
     }
     assert 'stroke-dasharray="5,3"' in svg_of(chart)
