@@ -4,7 +4,7 @@ Each function takes the columns that a read verb returns and gives an ordinary A
 says what is not in the picture: points that were thinned out, values that are no numbers, series too many.
 """
 
-from metrics_lake.charts._altair import Chart
+from metrics_lake.charts._altair import Chart, vega_lite_version
 from metrics_lake.charts.calibration import calibration
 from metrics_lake.charts.choosing import plot
 from metrics_lake.charts.classes import class_distribution
@@ -48,5 +48,6 @@ __all__ = [
     "scatter",
     "short_labels",
     "themed",
+    "vega_lite_version",
     "windows",
 ]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import altair
     import pyarrow as pa
 
-__all__ = ["Chart", "altair_module", "inline"]
+__all__ = ["Chart", "altair_module", "inline", "vega_lite_version"]
 
 Chart: TypeAlias = (
     "altair.Chart | altair.LayerChart | altair.FacetChart | altair.VConcatChart | altair.ConcatChart"
@@ -51,3 +51,9 @@ def inline(table: pa.Table) -> Any:
     sink = io.BytesIO()
     pyarrow.csv.write_csv(table, sink)
     return alt.InlineData(values=sink.getvalue().decode(), format=alt.CsvDataFormat(type="csv", parse=parse))
+
+
+def vega_lite_version() -> str:
+    """Return the version of Vega-Lite that charts are written for, such as ``6.4``."""
+    version: str = altair_module().SCHEMA_VERSION
+    return ".".join(version.removeprefix("v").split(".")[:2])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 from metrics_lake.charts._altair import altair_module, inline
 from metrics_lake.charts.counts import MAX_POINTS, counted, subtitle
 from metrics_lake.charts.labels import short_labels
-from metrics_lake.charts.theme import LEGEND_SERIES, themed
+from metrics_lake.charts.theme import HALO_STYLE, LEGEND_SERIES, TEXT_STYLE, themed
 from metrics_lake.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -138,85 +139,90 @@ def parallel(
             "the result has fewer than two columns of which the rows differ.",
             hint="Pass x= and y=, or compare more metrics.",
         )
-    lines = rows.slice(0, _MAX_RUNS)
-    scales = [_Axis.of(lines, name) for name in axes]
-    coloured = color if color is not None else next(
-        (each.name for each in reversed(scales) if not each.texts), axes[-1]
-    )  # fmt: skip
-    by = next((each for each in scales if each.name == coloured), None) or _Axis.of(lines, coloured)
-    names = lines.column("resource").to_pylist() if "resource" in lines.column_names else None
-    labels = names if names is not None else [f"row {at}" for at in range(lines.num_rows)]
-    values = [
-        {"r": at, "axis": axis.name, "y": axis.places[at], "v": axis.shown[at], "c": by.places[at]}
-        for axis in scales
-        for at in range(lines.num_rows)
-        if axis.places[at] is not None
-    ]
-    who = [{"r": at, "resource": label} for at, label in enumerate(labels)]
-    ticks = [tick for axis in scales for tick in axis.ticks()]
-    hover = alt.selection_point(
-        name="hover", fields=["r"], nearest=True, on="pointerover", clear="pointerout"
-    )
-    base = (
-        alt.Chart(alt.InlineData(values=values or [{}]))
-        .transform_lookup(
-            lookup="r", from_=alt.LookupData(alt.InlineData(values=who or [{}]), "r", ["resource"])
-        )
-        .encode(
-            x=alt.X(
-                "axis:N", sort=axes, title=None, axis=alt.Axis(labelAngle=0, labelLimit=140, domain=False)
-            ),
-            y=alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[0, 1])),
-            detail="r:N",
-        )
-    )
-    opacity = alt.condition(hover, alt.value(0.8), alt.value(0.08))
-    line = base.mark_line(strokeWidth=1.4).encode(
-        color=alt.Color("c:Q", legend=None, scale=alt.Scale(scheme="viridis", domain=[0, 1])), opacity=opacity
-    )
-    tooltip = [
-        alt.Tooltip("resource:N"),
-        alt.Tooltip("axis:N", title="column"),
-        alt.Tooltip("v:N", title="value"),
-    ]
-    tips = base.mark_point(filled=True, size=60, opacity=0).encode(tooltip=tooltip).add_params(hover)
-    rules = (
-        alt.Chart(alt.InlineData(values=[{"axis": name} for name in axes]))
-        .mark_rule(opacity=0.6)
-        .encode(x=alt.X("axis:N", sort=axes))
-    )
-    texts = (
-        alt.Chart(alt.InlineData(values=ticks))
-        .mark_text(align="left", dx=4, fontSize=10)
-        .encode(x=alt.X("axis:N", sort=axes), y="y:Q", text="text:N")
-    )
+    drawn = rows.slice(0, _MAX_RUNS)
+    scales = [_Axis.of(drawn, name) for name in axes]
+    numeric = [each.name for each in scales if not each.texts]
+    coloured = color or (numeric or axes)[-1]
+    by = next((each for each in scales if each.name == coloured), None) or _Axis.of(drawn, coloured)
     told = subtitle(
         [
             counted(rows.num_rows, "resource")
-            if rows.num_rows == lines.num_rows
-            else f"{lines.num_rows:,} of {rows.num_rows:,} resources",
+            if rows.num_rows == drawn.num_rows
+            else f"{drawn.num_rows:,} of {rows.num_rows:,} resources",
             f"coloured by {coloured}",
+            "each axis from its least value to its greatest",
         ]
     )
-    chart = alt.layer(rules, line, tips, texts).properties(
+    chart = _axes(alt, drawn, scales, by).properties(
         width=width,
         height=height,
-        title=alt.Title(text=title or "", subtitle=told),
+        title=alt.Title(text=title or "Parameters and metrics", subtitle=told),
         description=f"Parallel axes of {', '.join(axes)}: {'; '.join(told)}.",
     )
     return themed(chart, dark=dark)
 
 
+def _axes(alt: Any, rows: pa.Table, scales: list[_Axis], by: _Axis) -> Any:
+    labels = short_labels([axis.name for axis in scales], 100 // len(scales))
+    ids: list[Any] = (
+        rows.column("resource").to_pylist()
+        if "resource" in rows.column_names
+        else [f"row {at}" for at in range(rows.num_rows)]
+    )
+    values = [
+        {"r": at, "axis": label, "y": axis.places[at], "v": axis.shown[at], "c": by.places[at]}
+        for axis, label in zip(scales, labels, strict=True)
+        for at in range(rows.num_rows)
+        if axis.places[at] is not None
+    ]
+    ticks = [
+        {"axis": label, **tick} for axis, label in zip(scales, labels, strict=True) for tick in axis.ticks()
+    ]
+    hover = alt.selection_point(
+        name="hover", fields=["r"], nearest=True, on="pointerover", clear="pointerout"
+    )
+    x = alt.X(
+        "axis:N",
+        sort=labels,
+        title=None,
+        scale=alt.Scale(padding=0.5),
+        axis=alt.Axis(labelAngle=0, orient="top", domain=False, ticks=False, labelPadding=14),
+    )
+    y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[0, 1]))
+    who = alt.LookupData(
+        alt.InlineData(values=[{"r": at, "resource": each} for at, each in enumerate(ids)]), "r", ["resource"]
+    )
+    runs = (
+        alt.Chart(alt.InlineData(values=values or [{}]))
+        .transform_lookup(lookup="r", from_=who)
+        .encode(x=x, y=y, detail="r:N")
+    )
+    opacity = alt.condition(hover, alt.value(0.75 if rows.num_rows <= 50 else 0.4), alt.value(0.05))
+    colour = alt.Color("c:Q", legend=None, scale=alt.Scale(scheme="viridis", domain=[0, 1]))
+    lines = runs.mark_line(strokeWidth=1.4).encode(color=colour, opacity=opacity)
+    tooltip = [
+        alt.Tooltip("resource:N"),
+        alt.Tooltip("axis:N", title="column"),
+        alt.Tooltip("v:N", title="value"),
+    ]
+    near = runs.mark_point(filled=True, size=60, opacity=0).encode(tooltip=tooltip).add_params(hover)
+    rules = alt.Chart(alt.InlineData(values=[{"axis": label} for label in labels])).mark_rule().encode(x=x)
+    words = alt.Chart(alt.InlineData(values=ticks)).encode(x=x, y=y, text="text:N")
+    texts = [
+        words.mark_text(align="left", dx=5, fontSize=10, style=style) for style in (HALO_STYLE, TEXT_STYLE)
+    ]
+    return alt.layer(rules, lines, near, *texts)
+
+
 class _Axis:
     """One column on an axis from 0 to 1."""
 
-    __slots__ = ("_high", "_low", "name", "places", "shown", "texts")
+    __slots__ = ("_high", "_low", "is_log", "name", "places", "shown", "texts")
 
     def __init__(self, name: str, values: list[Any], *, is_number: bool) -> None:
-        import math
-
         self.name = name
         self.texts: list[str] = []
+        self.is_log = False
         self.shown = ["" if each is None else f"{each:.6g}" if is_number else str(each) for each in values]
         self._low = self._high = 0.0
         if not is_number:
@@ -228,12 +234,17 @@ class _Axis:
         finite = [float(each) for each in values if each is not None and math.isfinite(each)]
         if finite:
             self._low, self._high = min(finite), max(finite)
-        span = self._high - self._low
+        # Learning rates and the like: on a linear axis all but the greatest would be in one place.
+        self.is_log = self._low > 0 and self._high >= 50 * self._low
+        low, high = self._scaled(self._low), self._scaled(self._high)
         self.places = [
-            None if each is None or not math.isfinite(each)
-            else (float(each) - self._low) / span if span else 0.5
+            None
+            if each is None or not math.isfinite(each)
+            else (self._scaled(float(each)) - low) / (high - low)
+            if high > low
+            else 0.5
             for each in values
-        ]  # fmt: skip
+        ]
 
     @classmethod
     def of(cls, rows: pa.Table, name: str) -> _Axis:
@@ -247,12 +258,18 @@ class _Axis:
             shown = short_labels(self.texts, 18)
             every = max(1, len(shown) // 8)
             return [
-                {"axis": self.name, "y": at / last, "text": text}
+                {"y": at / last if len(shown) > 1 else 0.0, "text": text}
                 for at, text in enumerate(shown)
                 if at % every == 0
             ]
-        ends = [(0.0, self._low), (1.0, self._high)] if self._high > self._low else [(0.5, self._low)]
-        return [{"axis": self.name, "y": y, "text": f"{value:.4g}"} for y, value in ends]
+        if self._high <= self._low:
+            return [{"y": 0.5, "text": f"{self._low:.4g}"}]
+        middle = math.sqrt(self._low * self._high) if self.is_log else (self._low + self._high) / 2
+        ends = ((0.0, self._low), (0.5, middle), (1.0, self._high))
+        return [{"y": y, "text": f"{value:.4g}"} for y, value in ends]
+
+    def _scaled(self, value: float) -> float:
+        return math.log(value) if self.is_log else value
 
 
 def differing_columns(rows: pa.Table) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from metrics_lake.charts._altair import Chart
 
-__all__ = ["DASHES", "LEGEND_SERIES", "NUM_COLOURS", "config", "themed"]
+__all__ = ["DASHES", "HALO_STYLE", "LEGEND_SERIES", "NUM_COLOURS", "TEXT_STYLE", "config", "themed"]
 
 # Okabe and Ito, "Color Universal Design" (2008), without its black and its yellow, which vanish on one of the
 # two backgrounds; brighter blues and greens on the dark one.
@@ -20,6 +20,10 @@ DASHES: Final = ([1, 0], [6, 3], [2, 2])
 
 LEGEND_SERIES: Final = NUM_COLOURS * len(DASHES)
 """Up to so many series each has a look of its own, and a legend."""
+
+
+HALO_STYLE: Final = "halo"
+TEXT_STYLE: Final = "over-lines"
 
 
 def config(*, dark: bool = False) -> dict[str, Any]:
@@ -64,6 +68,11 @@ def config(*, dark: bool = False) -> dict[str, Any]:
         "line": {"color": _DARK[0] if dark else _LIGHT[0]},
         "text": {"color": text},
         "rule": {"color": muted},
+        "style": {
+            # Text over lines: once as its outline in the colour of the page, once as itself.
+            HALO_STYLE: {"fill": back, "stroke": back, "strokeWidth": 4, "strokeJoin": "round"},
+            TEXT_STYLE: {"fill": text},
+        },
     }
 
 

@@ -8,7 +8,9 @@ from metrics_lake.lake.access import LakeAccess
 from metrics_lake.resources import resource_ids
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping
+    from typing import IO
 
     import duckdb
 
@@ -206,6 +208,69 @@ class AnalysisVerbs(LakeAccess):
         from metrics_lake.reader import sql
 
         return sql(self._reading(), query, params, frames=frames, at=at, timeout_seconds=timeout_seconds)
+
+    def report(
+        self,
+        target: str | os.PathLike[str] | IO[Any],
+        *,
+        resources: Any = None,
+        metrics: Any = None,
+        title: str | None = None,
+        best: str | None = None,
+        mode: Literal["max", "min"] | None = None,
+        x: Literal["step", "relative", "timestamp"] | None = None,
+        smooth: float | None = None,
+        at: Any = None,
+    ) -> int:
+        """Write one HTML file that shows the lake in any browser, without a network.
+
+        It has a leaderboard, curves, parameters beside metrics, a run table that sorts and filters, and the
+        state of the table: all of one snapshot, which it names. What is too much for a page is cut, and the
+        page says so. About 1 MB of it are the scripts that draw.
+
+        Args:
+            target: A path, whose file is replaced, or an open file.
+            resources: Resources, ``glob`` patterns, or a list of them; None: all.
+            metrics: Metric ids, ``glob`` patterns, or a list of them; None: all, of which the first 12 that
+                are curves are drawn.
+            title: Of the page.
+            best: The metric of the leaderboard; None: the curve that most resources have.
+            mode: Whether more (``"max"``) or less (``"min"``) of it is better; None: both orders.
+            x: The x axis of curves, as in ``Result.plot``.
+            smooth: As in ``history``.
+            at: As in ``get_metric``; None: now, with what this handle has logged.
+
+        Returns:
+            The size of the file in bytes.
+
+        Raises:
+            InvalidInputError: Altair or vl-convert is not installed, or an argument is wrong.
+            LakeNotFoundError: There is no lake under the url.
+            NotPublishedError: What this handle has logged cannot be published, and so not be read as one
+                snapshot.
+
+        >>> lake = MetricsLake(tmp / "lake")
+        >>> lake.log_series("digits/run-1", "loss", [0.9, 0.5, 0.3])
+        >>> size_bytes = lake.report(tmp / "report.html", title="Digits")
+        >>> "<title>Digits</title>" in (tmp / "report.html").read_text(encoding="utf-8")
+        True
+        """
+        from metrics_lake.report import write_report
+
+        if at is None and not self._read_only:
+            self._writer.flush()
+        return write_report(
+            self,  # type: ignore[arg-type]  # the only class that has these verbs is MetricsLake
+            target,
+            resources=resources,
+            metrics=metrics,
+            title=title,
+            best=best,
+            mode=mode,
+            x=x,
+            smooth=smooth,
+            at=at,
+        )
 
     def duckdb(self, *, at: Any = None) -> duckdb.DuckDBPyConnection:
         """Return an ordinary DuckDB connection with the views of ``sql``: whatever DuckDB can do.

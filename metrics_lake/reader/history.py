@@ -112,8 +112,10 @@ def drawing_query(x: str, *, most: int, smooth: float | None = None) -> HistoryQ
         "num_texts": "value IS NULL",
         "num_unplaced": "value IS NOT NULL AND step IS NULL" if is_step else "false",
     }
+    # Not count(*) FILTER (…) OVER (): DuckDB 2.0 takes 9 s for it over 100,000 rows, four times as long over
+    # twice as many.
     counted = ", ".join(
-        f"count(*) FILTER ({condition}) OVER () AS {name}" for name, condition in counts.items()
+        f"sum(({condition})::BIGINT) OVER ()::BIGINT AS {name}" for name, condition in counts.items()
     )
     source = f"SELECT * FROM (SELECT *, {counted} FROM ({_LAST_OF_STEP})) WHERE {drawable}"
     bindings: dict[str, Any] = {"most": most, "intervals": most // 4}

@@ -1,1 +1,5 @@
-"""One self-contained HTML file about a lake."""
+"""One self-contained HTML file about a lake: ``lake.report``."""
+
+from metrics_lake.report.contents import write_report
+
+__all__ = ["write_report"]
