@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from metrics_lake.charts._altair import altair_module, inline
 from metrics_lake.charts.counts import counted
+from metrics_lake.charts.looks import colour_of, dash_of, legend_columns
 from metrics_lake.charts.picture import Picture
-from metrics_lake.charts.theme import DASHES, LEGEND_SERIES, NUM_COLOURS, themed
+from metrics_lake.charts.theme import LEGEND_SERIES, NUM_COLOURS, themed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from metrics_lake.charts._altair import Chart
     from metrics_lake.charts.counts import Drawn
 
@@ -94,18 +93,18 @@ def _layers(alt: Any, picture: Picture, *, log: bool, width: int | str) -> Any:
     )
     zoom = alt.selection_interval(name="zoom", bind="scales", zoom="wheel![event.shiftKey]")
     is_crowd = len(picture.groups) > LEGEND_SERIES
-    colour, dash = _colours(alt, picture, width)
-    opacity = alt.condition(hover, alt.value(0.35 if is_crowd else 0.95), alt.value(0.06))
-    line = base.mark_line(strokeWidth=1 if is_crowd else 1.6).encode(color=colour, opacity=opacity)
-    if dash is not None:
-        line = line.encode(strokeDash=dash)
-    # What is hovered is drawn again on top: a crowd is pale, and one of it has to stand out.
-    chosen = (
-        base.transform_filter(alt.expr.isValid(alt.datum.y))
-        .transform_filter({"param": "hover", "empty": False})
-        .mark_line(strokeWidth=2.4)
-        .encode(color=colour)
+    look: dict[str, Any] = {"title": picture.colour_title, "columns": legend_columns(picture.groups, width)}
+    colour = colour_of(alt, picture.groups, **look)
+    opacity = (
+        alt.when(hover, empty=False)
+        .then(alt.value(1))
+        .when(hover)
+        .then(alt.value(0.35 if is_crowd else 0.95))
+        .otherwise(alt.value(0.06))
     )
+    line = base.mark_line(strokeWidth=1 if is_crowd else 1.6).encode(color=colour, opacity=opacity)
+    if NUM_COLOURS < len(picture.groups) <= LEGEND_SERIES:
+        line = line.encode(strokeDash=dash_of(alt, picture.groups, **look))
     dots = (
         base.transform_filter("datum.dot == 1")
         .mark_point(filled=True, size=22)
@@ -117,10 +116,9 @@ def _layers(alt: Any, picture: Picture, *, log: bool, width: int | str) -> Any:
         .encode(tooltip=_tooltip(alt, picture, "y:Q"))
         .add_params(hover)
     )
-    layers = [line, dots, *([chosen] if is_crowd else []), near]
-    if any(picture.points.column("mark").to_pylist()):
-        layers += _marks(alt, base, picture, colour)
-    return alt.layer(*layers).add_params(zoom)
+    has_dots = 1 in picture.points.column("dot").to_pylist()
+    layers = [line, *([dots] if has_dots else []), near]
+    return alt.layer(*layers, *_marks(alt, base, picture, colour)).add_params(zoom)
 
 
 def _marks(alt: Any, base: Any, picture: Picture, colour: Any) -> list[Any]:
@@ -130,11 +128,13 @@ def _marks(alt: Any, base: Any, picture: Picture, colour: Any) -> list[Any]:
         ("NaN", alt.YValue("height"), "cross", -6),
         ("-inf", alt.YValue("height"), "triangle-down", -6),
     )
+    found = set(picture.points.column("mark").to_pylist())
     return [
         base.transform_filter(f"datum.mark == '{name}'")
         .mark_point(shape=shape, filled=True, size=40, angle=45 if name == "NaN" else 0, yOffset=offset)
         .encode(y=place, color=colour, tooltip=_tooltip(alt, picture, "mark:N"))
         for name, place, shape, offset in edges
+        if name in found
     ]
 
 
@@ -152,35 +152,6 @@ def _tooltip(alt: Any, picture: Picture, value: str) -> list[Any]:
         x,
         alt.Tooltip(value, title="value"),
     ]
-
-
-def _colours(alt: Any, picture: Picture, width: int | str) -> tuple[Any, Any]:
-    """Return what colours and strokes stand for; None where all strokes are alike."""
-    groups = list(picture.groups)
-    if len(groups) <= 1:
-        return alt.Color("group:N", legend=None), None
-    if len(groups) > LEGEND_SERIES:
-        scheme = alt.SchemeParams(name="viridis", extent=[0.1, 0.9])
-        return alt.Color(
-            "group:N", sort=groups, scale=alt.Scale(domain=groups, scheme=scheme), legend=None
-        ), None
-    legend = alt.Legend(
-        title=picture.colour_title,
-        orient="bottom",
-        columns=_legend_columns(groups, width),
-        symbolType="stroke",
-    )
-    colour = alt.Color("group:N", scale=alt.Scale(domain=groups), legend=legend)
-    if len(groups) <= NUM_COLOURS:
-        return colour, None
-    strokes = [list(DASHES[at // NUM_COLOURS]) for at in range(len(groups))]
-    return colour, alt.StrokeDash("group:N", scale=alt.Scale(domain=groups, range=strokes), legend=legend)
-
-
-def _legend_columns(groups: Sequence[str], width: int | str) -> int:
-    """Return how many labels fit beside each other, each a symbol and some 6.5 pixels a character."""
-    room = width if isinstance(width, int) else _CONTAINER_WIDTH
-    return max(1, int(room // (45 + 6.5 * max(map(len, groups)))))
 
 
 def _one_line(text: str) -> str:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 __all__ = ["colour_of", "dash_of", "legend_columns"]
 
 _LETTER: Final = 6.5  # pixels
+_CONTAINER_WIDTH: Final = 480
+"""What a chart that is as wide as its place is reckoned to have at least."""
 
 
 def colour_of(alt: Any, groups: Sequence[str], title: str | None = None, *, columns: int = 4) -> Any:
@@ -19,15 +21,15 @@ def colour_of(alt: Any, groups: Sequence[str], title: str | None = None, *, colu
     if len(groups) <= 1:
         return alt.Color("group:N", legend=None)
     if len(groups) > LEGEND_SERIES:
-        scale = alt.Scale(domain=groups, scheme=alt.SchemeParams(name="viridis", extent=[0.1, 0.9]))
+        scale = alt.Scale(domain=list(groups), scheme=alt.SchemeParams(name="viridis", extent=[0.1, 0.9]))
         return alt.Color("group:O", scale=scale, legend=None)
-    return alt.Color("group:N", scale=alt.Scale(domain=groups), legend=_legend(alt, title, columns))
+    return alt.Color("group:N", scale=alt.Scale(domain=list(groups)), legend=_legend(alt, title, columns))
 
 
 def dash_of(alt: Any, groups: Sequence[str], title: str | None = None, *, columns: int = 4) -> Any:
     """Return the stroke of the field ``group``: so many times as many looks as there are colours."""
     patterns = [list(DASHES[at // NUM_COLOURS]) for at in range(len(groups))]
-    scale = alt.Scale(domain=groups, range=patterns)
+    scale = alt.Scale(domain=list(groups), range=patterns)
     return alt.StrokeDash("group:N", scale=scale, legend=_legend(alt, title, columns))
 
 
@@ -38,6 +40,6 @@ def _legend(alt: Any, title: str | None, columns: int) -> Any:
 
 def legend_columns(groups: Sequence[str], width: int | str) -> int:
     """Return how many columns of a legend fit below a chart."""
-    room = width if isinstance(width, int) else 640
+    room = width if isinstance(width, int) else _CONTAINER_WIDTH
     widest = max(map(len, groups), default=0) * _LETTER + 50
-    return max(1, min(4, int(room // widest)))
+    return max(1, int(room // widest))

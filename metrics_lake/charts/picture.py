@@ -84,7 +84,7 @@ class Picture:
             if is_thinned else counted(drawn.num_points, "point"),
             f"smoothed {drawn.smooth:g}" if drawn.smooth else None,
             f"{drawn.num_not_finite:,} NaN or infinite, marked at the edge" if drawn.num_not_finite else None,
-            f"left out: {counted(drawn.num_texts, 'value')} that are no numbers" if drawn.num_texts else None,
+            f"left out: {counted(drawn.num_texts, 'non-numeric value')}" if drawn.num_texts else None,
             f"left out: {counted(no_step, 'point')} without a step" if no_step else None,
             f"left out: {counted(too_low, 'point')} not above 0" if too_low else None,
         ]  # fmt: skip

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["ranking"]
 
 _MAX_BARS: Final = 50
+_BAR_HEIGHT: Final = 20
 
 
 def ranking(rows: pa.Table, *, title: str | None = None, width: int | str = 640, dark: bool = False) -> Chart:
@@ -37,7 +38,6 @@ def ranking(rows: pa.Table, *, title: str | None = None, width: int | str = 640,
     labels = short_labels([row["resource"] for row in drawn])
     values: list[dict[str, Any]] = [
         {
-            "place": at,
             "rank": row["rank"],
             "label": f"{row['rank']}.  {label}",
             "resource": row["resource"],
@@ -45,7 +45,7 @@ def ranking(rows: pa.Table, *, title: str | None = None, width: int | str = 640,
             "text": f"{row['value']:.6g}",
             "step": row.get("step"),
         }
-        for at, (row, label) in enumerate(zip(drawn, labels, strict=True))
+        for row, label in zip(drawn, labels, strict=True)
     ]
     metrics = list(dict.fromkeys(row["metric"] for row in drawn))
     heading = title if title is not None else ", ".join(metrics)
@@ -56,8 +56,8 @@ def ranking(rows: pa.Table, *, title: str | None = None, width: int | str = 640,
     )
     lines = subtitle([count])
     base = alt.Chart(alt.InlineData(values=values or [{}])).encode(
-        y=alt.Y("label:N", sort=alt.EncodingSortField("place"), title=None),
-        x=alt.X("value:Q", title=None, scale=alt.Scale(zero=True)),
+        y=alt.Y("label:N", sort=[value["label"] for value in values], title=None),
+        x=alt.X("value:Q", title=None, scale=alt.Scale(zero=True), axis=alt.Axis(tickCount=8)),
         tooltip=[
             alt.Tooltip("rank:Q"),
             alt.Tooltip("resource:N"),
@@ -69,7 +69,7 @@ def ranking(rows: pa.Table, *, title: str | None = None, width: int | str = 640,
     texts = base.mark_text(align="left", dx=4, invalid=None).encode(text="text:N")
     chart = alt.layer(bars, texts).properties(
         width=width,
-        height=alt.Step(20),
+        height=max(1, len(values)) * _BAR_HEIGHT,
         title=alt.Title(text=heading, subtitle=lines),
         description=f"Leaderboard of {heading}: {'; '.join(lines)}.",
     )

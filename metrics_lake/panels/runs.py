@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from metrics_lake.charts import MAX_POINTS, counted, is_number, parallel
+from metrics_lake.charts import MAX_POINTS, counted, differing_columns, is_number, parallel
 from metrics_lake.panels.panel import Panel
 
 if TYPE_CHECKING:
@@ -274,6 +275,7 @@ def parameters(
     table = given.join(values, "resource", join_type="full outer").sort_by("resource")
     if metric in given.column_names:
         table = given
+    table = _with_any(table)
     has_metric = table.filter(table.column(metric).is_valid())
     chart = None
     if _differing(has_metric) >= 2 and is_number(has_metric.schema.field(metric).type):
@@ -283,10 +285,17 @@ def parameters(
     return Panel("Parameters", caption, table.select(["resource", *names, metric]), chart)
 
 
+def _with_any(table: pa.Table) -> pa.Table:
+    """Return the rows in which anything stands beside the id."""
+    import pyarrow.compute
+
+    either: Any = pyarrow.compute.or_
+    columns = [table.column(name).is_valid() for name in table.column_names if name != "resource"]
+    return table.filter(reduce(either, columns)) if columns else table
+
+
 def _differing(table: pa.Table) -> int:
     """Return of how many columns, other than the id, rows differ."""
-    from metrics_lake.charts import differing_columns
-
     return len(differing_columns(table))
 
 

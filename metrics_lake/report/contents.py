@@ -32,6 +32,7 @@ _PAGE_POINTS: Final = 60_000
 
 _LEAST_POINTS: Final = 4_000
 _TOP: Final = 20
+_MAX_JOBS: Final = 3
 _MODES: Final = {"max": "Greatest first", "min": "Least first"}
 
 
@@ -53,7 +54,7 @@ def write_report(
         raise InvalidInputError(f"mode is {mode!r}.", hint="Pass 'max' or 'min'.", argument="mode")
     write = _writer(target)
     pinned = lake.snapshot() if at is None else at
-    page = Page(title or "Metrics report", _facts(lake, pinned, resources))
+    page = Page(title or "Metrics report", _facts(lake, pinned, resources), str(pinned))
     overview = panels.metric_overview(lake, resources, at=pinned)
     if metrics is not None:
         overview = _asked(overview, metrics)
@@ -69,6 +70,8 @@ def write_report(
         _add_curves(page, lake, curved, {**selection, "x": x, "smooth": smooth})
         if ranked is not None:
             _add_parameters(page, lake, ranked, selection)
+        if any(row["metric"] == "num_predictions" for row in rows):
+            _add_predictions(page, lake, resources)
         _add_runs(page, lake, None if metrics is None else [row["metric"] for row in rows], selection)
     _add_health(page, lake)
     data = page.html().encode()
@@ -80,7 +83,9 @@ def write_report(
 
 
 def _facts(lake: MetricsLake, pinned: Any, resources: Any) -> dict[str, str]:
-    facts = {"lake": lake.url, "as of": str(pinned)}
+    version, *objects = str(pinned).split(";")
+    told = f"{version} and {counted(len(objects), 'object')} of the inbox" if objects else version
+    facts = {"lake": lake.url, "snapshot": told}
     if resources is not None:
         listed = resources if isinstance(resources, list | tuple) else [resources]
         facts["resources"] = ", ".join(map(str, listed[:5])) + (" …" if len(listed) > 5 else "")
@@ -128,7 +133,7 @@ def _add_leaderboard(
 def _board(page: Page, board: Panel) -> str:
     if board.chart is None:
         return page.caption(f"{board.caption} Nothing can be ranked.")
-    return page.caption(board.caption) + page.chart(board.chart) + page.table(board)
+    return page.caption(board.caption) + page.chart(board.chart) + page.table(_telling(board))
 
 
 def _add_curves(page: Page, lake: MetricsLake, metrics: Sequence[str], options: Mapping[str, Any]) -> None:
@@ -158,8 +163,30 @@ def _add_parameters(page: Page, lake: MetricsLake, metric: str, selection: Mappi
         return
     pieces = [page.caption(panel.caption)]
     if panel.chart is not None:
-        pieces.append(page.chart(panel.chart))
+        pieces.append(page.chart(panel.chart, is_wide=True))
     page.add("Parameters", *pieces, page.table(_cut(panel), filter_label="Filter"))
+
+
+def _add_predictions(page: Page, lake: MetricsLake, resources: Any) -> None:
+    jobs = panels.prediction_jobs(lake).sort_by([("last_timestamp", "descending")]).to_pylist()
+    if resources is not None:
+        chosen = set(lake.resources(resources).values("resource"))
+        jobs = [job for job in jobs if job["resource"] in chosen]
+    if not jobs:
+        return
+    more = f", the last {_MAX_JOBS} of {len(jobs):,} shown" if len(jobs) > _MAX_JOBS else ""
+    pieces = [page.caption(f"{counted(len(jobs), 'prediction job')}{more}.")]
+    for job in jobs[:_MAX_JOBS]:
+        found = panels.predictions(lake, job["resource"], width="container")
+        if job["every"] is not None:
+            found += panels.prediction_windows(lake, job["resource"], every=job["every"], width="container")
+        pieces += [
+            page.heading(job["resource"]),
+            page.caption(found[0].caption),
+            page.charts([panel.chart for panel in found if panel.chart is not None]),
+            page.table(found[0], filter_label="Filter"),
+        ]
+    page.add("Predictions", *pieces)
 
 
 def _add_runs(page: Page, lake: MetricsLake, metrics: Any, selection: Mapping[str, Any]) -> None:
@@ -172,6 +199,15 @@ def _add_health(page: Page, lake: MetricsLake) -> None:
     for panel in panels.health(lake):
         pieces += [page.heading(panel.title), page.caption(panel.caption), page.table(panel)]
     page.add("Table health", *pieces)
+
+
+def _telling(panel: Panel) -> Panel:
+    """Return a leaderboard without the columns that say the same, or nothing, in all rows."""
+    table = panel.table
+    if table is None:
+        return panel
+    silent = [name for name in ("tags", "step") if table.column(name).null_count == table.num_rows]
+    return panels.Panel(panel.title, panel.caption, table.drop_columns(["metric", *silent]), panel.chart)
 
 
 def _cut(panel: Panel) -> Panel:

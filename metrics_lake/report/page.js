@@ -7,11 +7,22 @@
   const views = {};
   window.metricsLakeCharts = views;
 
+  // Legends do not flow: their columns were reckoned for a place of 480 pixels.
+  function fitLegends(spec, width) {
+    for (const [name, value] of Object.entries(spec)) {
+      if (value === null || typeof value !== "object" || name === "datasets") continue;
+      if (name === "legend" && value.columns) value.columns = Math.max(1, Math.floor((value.columns * width) / 480));
+      fitLegends(value, width);
+    }
+  }
+
   async function draw(element, isDark) {
     const spec = read(element.dataset.spec);
+    fitLegends(spec, element.clientWidth);
     const options = {
       config: isDark ? looks.dark : looks.light,
       renderer: "canvas",
+      logLevel: vega.Error,
       actions: { export: true, source: false, compiled: false, editor: false },
       downloadFileName: element.dataset.spec,
     };

@@ -37,10 +37,12 @@ class Page:
     Args:
         title: Of the page.
         facts: What stands under the title, by name.
+        snapshot: What all of it was read from.
     """
 
     title: str
     facts: Mapping[str, str]
+    snapshot: str
     _sections: list[tuple[str, str]] = field(default_factory=list)
     _specs: list[str] = field(default_factory=list)
     _number: int = 0
@@ -59,8 +61,8 @@ class Page:
         """Return the heading of a part of a section."""
         return f"<h3>{escape(text)}</h3>"
 
-    def chart(self, chart: Chart) -> str:
-        """Return a chart; its data go to the end of the page."""
+    def chart(self, chart: Chart, *, is_wide: bool = False) -> str:
+        """Return a chart; its data go to the end of the page. A wide one scrolls where there is no room."""
         spec = chart.to_dict()
         # The page gives the look, so that it can follow the reader's: light or dark.
         del spec["config"]
@@ -68,7 +70,8 @@ class Page:
         self._specs.append(f'<script type="application/json" id="{name}">{_json(spec)}</script>')
         told = escape(spec.get("description") or "")
         own = f'id="{self._new("chart")}" data-spec="{name}"'
-        return f'<div class="chart" {own} role="img" aria-label="{told}"></div>'
+        made = f'<div class="chart" {own} role="img" aria-label="{told}"></div>'
+        return f'<div class="wide">{made}</div>' if is_wide else made
 
     def charts(self, charts: Sequence[Chart]) -> str:
         """Return charts beside each other where there is room."""
@@ -148,7 +151,7 @@ class Page:
                 f'<header><h1>{escape(self.title)}</h1><dl class="facts">{facts}</dl></header>',
                 f'<nav aria-label="Sections"><ul>{links}</ul></nav>',
                 f"<main>{sections}</main>",
-                f"<footer>{_FOOTER}</footer>",
+                f"<footer><p>{_FOOTER}</p><p>Snapshot: <code>{escape(self.snapshot)}</code></p></footer>",
                 f'<script type="application/json" id="looks">{looks}</script>',
                 *self._specs,
                 *(f"<script>{script}</script>" for script in scripts),

@@ -55,9 +55,9 @@ def test_what_is_no_number_is_counted(lake):
     assert [row["y"] for row in points_of(spec)] == ["1", "", "2", "", "", "3"]
     assert [row["mark"] for row in points_of(spec)] == ["", "NaN", "", "inf", "-inf", ""]
     told = " ".join(spec["title"]["subtitle"])
-    assert "3 points NaN or infinite" in told
-    assert "1 value no number, left out" in told
-    assert "1 point without a step left out" in told
+    assert "3 NaN or infinite, marked at the edge" in told
+    assert "left out: 1 non-numeric value" in told
+    assert "left out: 1 point without a step" in told
 
 
 def test_short_labels_stay_different():
