@@ -177,7 +177,7 @@ def _(choices, mo, zooming):
         value=zooming.axis_name(choices.text("x", "step")),
         allow_select_none=False,
         label="along",
-        on_change=choices.keeper("x", "step"),
+        on_change=choices.keeper("x", "step", forgetting=["part"]),
     )
     smooth = mo.ui.slider(
         0.0,
@@ -193,20 +193,26 @@ def _(choices, mo, zooming):
 
 
 @app.cell
-def _(axis, mo):
-    axis.value  # other places: nothing is zoomed
-    get_zoom, set_zoom = mo.state(None)
-    return get_zoom, set_zoom
+def _(axis, choices, mo):
+    axis.value  # of another one all is shown
+    get_part, _set_part = mo.state(choices.part("part"))
+    _keep = choices.keeper("part")
+
+    def look(part):
+        _keep(part)
+        _set_part(part)
+
+    return get_part, look
 
 
 @app.cell
-def _(axis, colour, get_zoom, log, metrics, mo, page, set_zoom, smooth):
+def _(axis, colour, get_part, log, look, metrics, mo, page, smooth):
     mo.stop(page.value != "Curves")
-    _whole = mo.ui.button(label="whole range", on_click=lambda _: set_zoom(None), disabled=get_zoom() is None)
+    whole = mo.ui.button(label="whole range", on_click=lambda _: look(None), disabled=get_part() is None)
     mo.hstack(
-        [metrics, axis, colour, smooth, log, _whole], justify="start", align="center", wrap=True, gap=1.5
+        [metrics, axis, colour, smooth, log, whole], justify="start", align="center", wrap=True, gap=1.5
     )
-    return
+    return (whole,)
 
 
 @app.cell
@@ -216,7 +222,7 @@ def _(
     colour,
     dark,
     get_version,
-    get_zoom,
+    get_part,
     lake,
     log,
     metrics,
@@ -225,7 +231,6 @@ def _(
     page,
     panels,
     runs,
-    set_zoom,
     smooth,
     tables,
     where,
@@ -247,14 +252,44 @@ def _(
             height=340 if len(metrics.value) == 1 else 240,
             dark=dark,
             max_points=zooming.points_of(len(metrics.value)),
-            **zooming.window(axis.value, get_zoom()),
+            **zooming.window(axis.value, get_part()),
         )
-        return zooming.zoomable(found.chart, axis.value, set_zoom)
+        return found.chart
 
     mo.vstack(
         [careful(lambda each=each: _curves(each)) for each in metrics.value] or [note("No curves yet.")]
     )
     return
+
+
+@app.cell
+def _(
+    axis,
+    careful,
+    dark,
+    get_part,
+    get_version,
+    lake,
+    metrics,
+    mo,
+    note,
+    page,
+    runs,
+    look,
+    tables,
+    where,
+    zooming,
+):
+    mo.stop(page.value != "Curves" or not metrics.value)
+    get_version()
+
+    def _strip():
+        asked = tables.runs_where(lake, runs, where)
+        return zooming.strip(lake, asked, metrics.value[0], axis.value, part=get_part(), look=look, dark=dark)
+
+    strip = careful(_strip)  # by a name of its own: marimo lets go of what has none
+    mo.vstack([strip, note(zooming.HOW)]) if strip is not None else None
+    return (strip,)
 
 
 # ---- the leaderboard --------------------------------------------------------------------------------------
@@ -300,7 +335,7 @@ def _(choices, get_names, lake, mo, ranked, tables):
     piece = mo.ui.dropdown(
         _slices,
         value=choices.one_of("tags", tuple(_slices), next(iter(_slices), None)),
-        allow_select_none=False,
+        allow_select_none=not _slices,
         label="tags",
         on_change=None,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -16,8 +17,8 @@ class _Address(Protocol):
     def get_all(self, key: str) -> list[str]:
         """Return all values of a name."""
 
-    def set(self, key: str, value: str | list[str]) -> None:
-        """Set the values of a name."""
+    def set(self, key: str, value: str) -> None:
+        """Set the value of a name."""
 
     def remove(self, key: str) -> None:
         """Forget a name."""
@@ -58,26 +59,51 @@ class Choices:
         return given if given in options else default
 
     def some_of(self, name: str, options: Sequence[str], default: Sequence[str] = ()) -> list[str]:
-        """Return some of some options."""
+        """Return some of some options: the address has one as it is and several as a JSON list."""
         known = set(options)
-        given = [each for each in self._address.get_all(name) if each in known]
+        text = self.text(name)
+        given = [text] if text in known else [each for each in _items(text) if each in known]
         return given or [each for each in default if each in known]
 
-    def keeper(self, name: str, default: Any = None) -> Callable[[Any], None]:
-        """Return what keeps a control's new value under a name, or forgets it where it is the default."""
+    def part(self, name: str) -> tuple[float, float] | None:
+        """Return the two ends of a part of an axis, ascending; the address has them as a JSON list."""
+        match _items(self.text(name)):
+            case [int() | float() as low, int() | float() as high] if low < high:
+                return float(low), float(high)
+        return None
+
+    def keeper(self, name: str, default: Any = None, forgetting: Sequence[str] = ()) -> Callable[[Any], None]:
+        """Return what keeps a control's new value under a name, or forgets it where it is the default.
+
+        Args:
+            name: In the address.
+            default: The value that needs no mention.
+            forgetting: Other names that mean nothing any more when this one changes.
+        """
 
         def keep(value: Any) -> None:
+            for each in forgetting:
+                self._address.remove(each)
             if value is None or value == default or value in ("", []):
                 self._address.remove(name)
             else:
-                self._address.set(name, _texts(value))
+                self._address.set(name, _text(value))
 
         return keep
 
 
-def _texts(value: Any) -> str | list[str]:
+def _items(text: str) -> list[Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return []
+    return found if isinstance(found, list) else []
+
+
+def _text(value: Any) -> str:
     if isinstance(value, list | tuple):
-        return [str(each) for each in value]
+        # marimo's pages hand on one value a name.
+        return str(value[0]) if len(value) == 1 else json.dumps(value)
     if isinstance(value, bool):
         return "1" if value else "0"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return str(value)

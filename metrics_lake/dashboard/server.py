@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import secrets
 import socket
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -73,6 +74,8 @@ class Dashboard:
         import marimo
         import uvicorn
 
+        # The browser needs a second to load the page; what draws the first chart is loaded meanwhile.
+        threading.Thread(target=_load_charts, daemon=True).start()
         offer(self._lake)
         builder = marimo.create_asgi_app(
             quiet=True, include_code=False, token=self._token or None, skew_protection=True
@@ -140,6 +143,15 @@ class _SameOrigin:
         origin = headers.get(b"origin", b"").decode("latin-1")
         is_ours = self._hosts is None or urlsplit(f"//{host}").hostname in self._hosts
         return is_ours and (not origin or urlsplit(origin).netloc == host)
+
+
+def _load_charts() -> None:
+    import altair  # noqa: F401 -- seconds, on a busy machine
+    from altair.utils import schemapi
+
+    # Half of a chart's time is Altair checking each of its parts against the schema; tests draw them all.
+    schemapi.disable_debug_mode()
+    import metrics_lake.panels  # noqa: F401
 
 
 def _is_loopback(host: str) -> bool:

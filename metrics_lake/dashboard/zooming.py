@@ -1,20 +1,51 @@
-"""Curves whose zoom asks the lake again, for the points of what is looked at."""
+"""The strip under the curves on which one picks the part of the axis to look at.
+
+The strip stays as it is while one drags on it; the charts above ask the lake for the points of the part, so
+that a short part of a long run shows every point that it has.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
 import math
-from typing import TYPE_CHECKING, Any, Final
+import time
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from metrics_lake.charts import MAX_POINTS
+from metrics_lake.charts import MAX_POINTS, themed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["AXES", "axis_name", "points_of", "window", "zoomable"]
+    import pyarrow as pa
 
-AXES: Final = {"step": "step", "time since the start": "relative", "time": "timestamp"}
+    from metrics_lake import MetricsLake
+
+__all__ = ["AXES", "HOW", "Part", "axis_name", "points_of", "strip", "window"]
+
+Part: TypeAlias = "tuple[float, float] | None"
+"""Two ends on the axis, steps or milliseconds since 1970; None = all of it."""
+
+AXES: Final = {"step": "step", "time": "timestamp", "time since the start": "relative"}
 """What the page calls the axes."""
+
+HOW: Final = (
+    "Drag on the strip to look closer: the lake is asked for every point in view. Click it to see all."
+)
+
+_COLUMNS: Final = 400
+_HEIGHT: Final = 34
+_PLACES: Final = {"step": "step::DOUBLE", "timestamp": "epoch_us(timestamp) / 1000.0"}
+
+_ENVELOPE: Final = f"""
+    WITH chosen AS (
+        SELECT {{place}} AS x, value FROM metrics {{joined}}
+        WHERE metric = $metric AND isfinite(value) AND {{place}} IS NOT NULL
+    ),
+    ends AS (SELECT min(x) AS low, greatest(max(x) - min(x), 1e-9) / {_COLUMNS} AS width FROM chosen)
+    SELECT any_value(low + width * least(floor((x - low) / width), {_COLUMNS - 1})) AS x,
+        min(value) AS low, max(value) AS high
+    FROM chosen, ends GROUP BY least(floor((x - low) / width), {_COLUMNS - 1}) ORDER BY x
+"""
 
 
 def axis_name(axis: str) -> str:
@@ -27,31 +58,94 @@ def points_of(charts: int) -> int:
     return MAX_POINTS // max(1, charts)
 
 
-def window(axis: str, zoom: tuple[float, float] | None) -> dict[str, Any]:
-    """Return what of a history is asked for when this part of an axis is looked at; time is in ms."""
-    if zoom is None or axis == "relative":
+def window(axis: str, part: Part) -> dict[str, Any]:
+    """Return what of a history is asked for when a part of an axis is looked at."""
+    if part is None or axis not in _PLACES:
         return {}
-    low, high = zoom
+    low, high = part
     if axis == "step":
-        return {"steps": range(math.floor(low), math.ceil(high) + 1)}
+        return {"steps": range(math.ceil(low), math.floor(high) + 1)}
     return {"since": _instant(low), "until": _instant(high)}
 
 
-def zoomable(chart: Any, axis: str, look: Callable[[tuple[float, float]], None]) -> Any:
-    """Return the chart as an element that calls ``look`` with the part of the axis that one moves to."""
+def strip(
+    lake: MetricsLake,
+    runs: Any,
+    metric: str,
+    axis: str,
+    *,
+    part: Part,
+    look: Callable[[Part], None],
+    dark: bool,
+) -> Any:
+    """Return the strip of a metric, least to greatest value over all runs; None where there is none to show.
+
+    Args:
+        lake: The lake.
+        runs: As read verbs take them.
+        metric: The metric's id.
+        axis: One of ``AXES``.
+        part: What is marked first.
+        look: Is called with what somebody marks.
+        dark: For a dark background.
+
+    Raises:
+        MetricsLakeError: The lake cannot be read.
+    """
     import marimo as mo
 
-    if axis == "relative":
-        return chart
+    if axis not in _PLACES:
+        return None
+    rows = _envelope(lake, runs, metric, axis)
+    if rows.num_rows < 2:
+        return None
     shown: Any = None
 
-    def moved(_: object) -> None:
-        part = shown.selections.get("zoom", {}).get("x")
-        if part:
-            look((float(part[0]), float(part[1])))
+    def marked(_: object) -> None:
+        ends = shown.selections.get("part", {}).get("x")
+        look((float(ends[0]), float(ends[1])) if ends and ends[0] < ends[1] else None)
 
-    shown = mo.ui.altair_chart(chart, chart_selection=False, legend_selection=False, on_change=moved)
+    shown = mo.ui.altair_chart(
+        _chart(rows, axis, part, dark), chart_selection=False, legend_selection=False, on_change=marked
+    )
     return shown
+
+
+def _envelope(lake: MetricsLake, runs: Any, metric: str, axis: str) -> pa.Table:
+    place = _PLACES[axis]
+    if runs is None:
+        return lake.sql(_ENVELOPE.format(place=place, joined=""), {"metric": metric}).arrow()
+    wanted = lake.resources(runs).arrow().select(["resource"])
+    sql = _ENVELOPE.format(place=place, joined="SEMI JOIN wanted USING (resource)")
+    return lake.sql(sql, {"metric": metric}, frames={"wanted": wanted}).arrow()
+
+
+def _chart(rows: pa.Table, axis: str, part: Part, dark: bool) -> Any:
+    import altair as alt
+
+    marking = alt.selection_interval(
+        name="part", encodings=["x"], value={"x": list(part)} if part is not None else alt.Undefined
+    )
+    is_time = axis == "timestamp"
+    scale = alt.Scale(type="utc" if is_time else "linear", zero=False, nice=False)
+    chart = (
+        alt.Chart(alt.InlineData(values=rows.to_pylist()))
+        .mark_area(opacity=0.45, interpolate="step-after", line=True)
+        .encode(
+            x=alt.X("x:T" if is_time else "x:Q", title=None, axis=None, scale=scale),
+            y=alt.Y("low:Q", title=None, axis=None, scale=alt.Scale(zero=False)),
+            y2="high:Q",
+        )
+        .properties(
+            width="container",
+            height=_HEIGHT,
+            description="The whole range; drag to look closer.",
+            # A page keeps the picture, and what is marked in it, where a chart equals the last one.
+            usermeta={"made": time.monotonic_ns()},
+        )
+        .add_params(marking)
+    )
+    return themed(chart, dark=dark)
 
 
 def _instant(millis: float) -> dt.datetime:

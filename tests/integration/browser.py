@@ -54,7 +54,7 @@ window.deep = (selector, root = document) => [...root.querySelectorAll('*')].fla
 window.deepText = (node = document.body) => !node ? '' : [...node.childNodes].map(each =>
   each.nodeType === 3 ? each.data
   : ['SCRIPT', 'STYLE'].includes(each.tagName) ? ''
-  : (each.shadowRoot ? deepText(each.shadowRoot) : '') + deepText(each)).join(' ');
+  : (each.shadowRoot ? deepText(each.shadowRoot) : '') + deepText(each)).join(' ').replace(/\\s+/g, ' ');
 """
 _OWN_SCHEMES = ("data", "blob", "file", "about", "chrome", "devtools")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -99,3 +100,141 @@ def test_leaderboard_turns_round(served, open_page):
 def test_health_page_counts_files_and_rows(served, open_page):
     page = open_page(served.page(page="Health"))
     page.shows("points in 1 file", "waiting in the inbox", "0 versions", "1 writer", "No gaps")
+
+
+def slide(page, keys, at=0):
+    """Move a slider by keys."""
+    page.evaluate(f"deep('[role=slider]')[{at}].focus()")
+    for key in keys:
+        page.press(key)
+
+
+def changed(page, before, at=0):
+    """Wait until a chart shows other pixels; return what it says of itself."""
+    page.wait(f"deep('canvas').length > {at} && deep('canvas')[{at}].toDataURL() !== {json.dumps(before)}")
+    return picture(page, at)[0]
+
+
+def test_chosen_metric_changes_the_picture(served, open_page):
+    page = open_page(served.page())
+    picture(page)
+    page.click(
+        "deep('marimo-multiselect')[0].shadowRoot.querySelector('button, [role=combobox], div[tabindex]')"
+    )
+    page.click("[...deep('[role=option]')].find(each => each.innerText.includes('valid/acc'))")
+    page.wait("deep('[aria-roledescription]').some(each => each.ariaLabel.startsWith('Curves of valid/acc'))")
+    assert "metric=valid" in page.evaluate("location.search")
+    assert colours(page, 1) > 2_000
+
+
+def test_slider_smooths_the_picture(served, open_page):
+    page = open_page(served.page(metric="valid/acc"))
+    _, before = picture(page)
+    slide(page, ["ArrowRight"] * 3)
+    changed(page, before)
+    page.wait("deep('[aria-roledescription]')[0].ariaLabel.includes('smoothed 0.03')")
+    assert "smooth=0.03" in page.evaluate("location.search")
+
+
+def test_part_of_the_axis_is_asked_for_again_and_given_back(served, open_page):
+    page = open_page(served.page(metric="valid/acc"))
+    told, _ = picture(page)
+    assert told.endswith("12 series · 4,800 points.")
+    picture(page, 1)
+    x, y = page.middle("deep('canvas')[1]")
+    page.drag((x, y), (x + 120, y))
+    page.wait(
+        "deep('[aria-roledescription=visualization]')[0].ariaLabel.match(/12 series · [5-6]\\d\\d points/)"
+    )
+    assert "part=" in page.evaluate("location.search")
+    page.click("deep('button').find(each => each.innerText.includes('whole range'))")
+    page.wait("deep('[aria-roledescription=visualization]')[0].ariaLabel.endsWith('4,800 points.')")
+    assert "part=" not in page.evaluate("location.search")
+
+
+def test_address_brings_back_what_was_chosen(served, open_page):
+    page = open_page(
+        served.page(metric="fold/auc", x="relative", smooth="0.5", log="1", color="fold", runs="mlp-0")
+    )
+    told, _ = picture(page)
+    assert told.startswith("Curves of fold/auc: 20 series · 40 points · smoothed 0.5")
+    page = open_page(served.page(metric="train/loss", part="[100, 149]", runs="mlp"))
+    assert picture(page)[0] == "Curves of train/loss: 12 series · 600 points."
+
+
+def test_address_that_names_what_is_not_there_shows_the_page(served, open_page):
+    page = open_page(
+        served.page(page="Nothing", metric="none", x="colour", smooth="9", color="?", part="1", stat="worst")
+    )
+    assert picture(page)[0].startswith("Curves of train/loss")
+
+
+def test_new_points_appear_by_themselves(tmp_path, open_page):
+    with MetricsLake(tmp_path / "lake") as lake:
+        lake.log_series("live/run-1", "loss", [1.0, 0.9])
+        lake.flush()
+        with Served(lake.url) as served:
+            page = open_page(served.page())
+            assert picture(page)[0] == "Curves of loss: 1 series · 2 points."
+            lake.log_series("live/run-1", "loss", [0.8, 0.7, 0.6], steps=[2, 3, 4])
+            lake.log_series("live/run-2", "accuracy", [0.1, 0.2])
+            lake.flush()
+            page.wait("deep('[aria-roledescription=visualization]')[0].ariaLabel.endsWith('5 points.')")
+            page.shows("2 runs", "accuracy")
+
+
+def test_empty_lake_says_so_and_fills(tmp_path, open_page):
+    with MetricsLake(tmp_path / "lake") as lake:
+        lake.log_metric("digits/run", "loss", 0.5)
+        lake.flush()
+        lake.maintenance.delete("digits/run", dry_run=False)
+        with Served(lake.url) as served:
+            page = open_page(served.page())
+            page.shows("no points yet", "No curves yet.")
+            for name, text in (
+                ("Runs", "0 resources"),
+                ("Leaderboard", "No numbers yet."),
+                ("Health", "Gaps"),
+            ):
+                page.click(f"deep('[role=tab]').find(each => each.innerText.includes('{name}'))")
+                page.shows(text)
+            page.click("deep('[role=tab]').find(each => each.innerText.includes('Curves'))")
+            lake.log_series("digits/run", "acc", [0.1, 0.2, 0.3])
+            lake.flush()
+            assert picture(page)[0] == "Curves of acc: 1 series · 3 points."
+
+
+def test_hostile_and_long_ids_are_only_texts(tmp_path, open_page):
+    hostile = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
+    with MetricsLake(tmp_path / "lake") as lake:
+        for run in (hostile, "long/" + "x" * 4_000, "datum['a'] \\ % {{}} $` \U0001f680 \u202e\n\t end"):
+            lake.log_series(run, hostile, [0.1, 0.5], tags={hostile: "<b>bold</b>"})
+            lake.log_series(run, "loss", [0.1, 0.5])
+            lake.log_params(run, {hostile: hostile})
+        lake.flush()
+        with Served(lake.url) as served:
+            for name in ("Runs", "Curves", "Leaderboard", "Health"):
+                page = open_page(
+                    served.page(page=name, best=hostile, metric=hostile, where="'<b>' <> '&amp;'")
+                )
+                page.shows("onerror" if name != "Health" else "No gaps")
+                if name in {"Curves", "Leaderboard"}:
+                    picture(page)
+                assert "owned" not in page.evaluate("document.title")
+                assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1")
+
+
+def test_two_hundred_runs_stay_within_the_budget(tmp_path, open_page):
+    with MetricsLake(tmp_path / "lake") as lake:
+        for at in range(200):
+            lake.log_series(
+                f"sweep/run-{at:03}", "loss", [1 / (1 + step * (at + 1) / 200) for step in range(500)]
+            )
+        lake.flush()
+        with Served(lake.url) as served:
+            page = open_page(served.page())
+            told, _ = picture(page)
+            assert "200 series" in told
+            assert "of 100,000 points shown, extremes kept" in told
+            page = open_page(served.page(page="Runs"))
+            page.shows("200 resources", "Page 1 of 10")
