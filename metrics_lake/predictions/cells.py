@@ -21,6 +21,7 @@ __all__ = [
     "NUMBER_KEYS",
     "NUMBER_RESOLUTION",
     "SCORE_CELLS",
+    "SCORE_CODES",
     "SCORE_RESOLUTION",
     "cell_of_key",
     "coarsen",
@@ -29,6 +30,8 @@ __all__ = [
     "is_nan_key",
     "number_key",
     "score_cell",
+    "score_code",
+    "step",
 ]
 
 SCORE_RESOLUTION: Final = 12
@@ -48,13 +51,47 @@ _MIDDLE: Final = 4096 * 14 // 16
 SCORE_CELLS: Final = 2 * _TAIL + _MIDDLE
 """How many cells a score can fall into: 264,448, of which a data set touches a few thousand."""
 
+SCORE_CODES: Final = 1 << 20
+"""Codes of :func:`score_code` are below this, with room for 100,000 steps of the caller's own."""
+
 
 def score_cell(score: pl.Expr) -> pl.Expr:
     """Return the cell (UInt64) of a Float64 score in [0, 1]; anything else gives a meaningless number."""
-    tail = score.reinterpret(dtype=pl.UInt64) // _SHIFT
-    middle = (score * 4096.0).cast(pl.UInt32, strict=False).cast(pl.UInt64) + (_TAIL - 256)
-    mirror = SCORE_CELLS - 1 - (1.0 - score).reinterpret(dtype=pl.UInt64) // _SHIFT
+    score = score.abs()  # -0.0 has the bits of a negative number
+    tail = _leading(score)
+    middle = step(score * 4096.0).cast(pl.UInt64) + (_TAIL - 256)
+    mirror = SCORE_CELLS - 1 - _leading(1.0 - score)
     return pl.when(score < 0.0625).then(tail).when(score < 0.9375).then(middle).otherwise(mirror)
+
+
+def score_code(score: pl.Expr, *steps: pl.Expr) -> pl.Expr:
+    """Return a code (UInt32) that differs wherever the cell of a score in [0, 1] or one of the steps does.
+
+    What a code stands for is read off any score that has it. Twice as fast as the cell itself, for there is
+    no choice between three formulas: each grows with the score over all of [0, 1], and so their sum tells
+    apart what one of them does. It tells a little more apart than cells do: -0.0 and, above 15/16, the edges.
+
+    Args:
+        score: Float64 in [0, 1].
+        steps: Whole numbers (UInt32) that grow with the score.
+    """
+    sixteenth = pl.lit(0.0625)
+    code = step(score * 4096.0) + _TAIL
+    code += _leading(pl.min_horizontal(score, sixteenth)).cast(pl.UInt32, wrap_numerical=True)
+    code -= _leading(pl.min_horizontal(1.0 - score, sixteenth)).cast(pl.UInt32, wrap_numerical=True)
+    for other in steps:
+        code += other
+    return code
+
+
+def step(value: pl.Expr) -> pl.Expr:
+    """Return the whole part (UInt32) of a Float64 below 2^32; anything else gives a meaningless number."""
+    # Without a check of the range, which takes twice the time of the conversion.
+    return value.cast(pl.UInt32, wrap_numerical=True)
+
+
+def _leading(value: pl.Expr) -> pl.Expr:
+    return value.reinterpret(dtype=pl.UInt64) // _SHIFT
 
 
 def number_key(value: pl.Expr) -> pl.Expr:

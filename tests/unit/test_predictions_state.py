@@ -30,6 +30,7 @@ from metrics_lake.predictions import (
 )
 from metrics_lake.predictions.cells import (
     SCORE_CELLS,
+    SCORE_CODES,
     cell_of_key,
     coarsen,
     edges,
@@ -37,6 +38,8 @@ from metrics_lake.predictions.cells import (
     is_nan_key,
     number_key,
     score_cell,
+    score_code,
+    step,
 )
 from metrics_lake.predictions.grouping import aggregate
 from metrics_lake.predictions.long import SCHEMAS, Long
@@ -184,6 +187,36 @@ def test_edges_enclose_the_cell_at_every_resolution(is_score, dropped):
     assert frame.sort("v")["c"].is_sorted()
     if is_score and dropped == 0:
         assert frame["c"].is_between(0, SCORE_CELLS - 1).all()
+
+
+def test_codes_of_scores_differ_wherever_cells_or_steps_do():
+    edge = pl.Series("s", SCORES + [k / 4096 for k in range(4097)] + [k / 60 for k in range(61)])
+    near = pl.concat([edge, edge - edge.abs() * 2.0**-53, edge + edge.abs() * 2.0**-52])
+    s = pl.col("s")
+    bins = step(s * 60.0)
+    scores = near.filter(near.is_between(0, 1)).to_frame()
+    found = scores.select(code=score_code(s, bins), cell=score_cell(s), bin=bins)
+    assert found.group_by("code").agg(pl.col("cell", "bin").n_unique()).select(pl.all().max()).row(0)[1:] == (
+        1,
+        1,
+    )
+    assert found["code"].max() < SCORE_CODES
+
+
+def test_negative_zero_is_a_score_of_zero():
+    state = prediction_state([-0.0, 0.0, 1.0], truth=[False, False, True], task="binary")
+    assert [(cell["cell"], cell["n"]) for cell in state["cells"][0].as_py()] == [(0, 2), (SCORE_CELLS - 1, 1)]
+    assert value(state, "brier") == 0.0
+
+
+def test_squared_errors_keep_their_digits_at_both_ends():
+    small = [1e-12, 3e-9, 2e-5]
+    scores, truth = [*small, *(1 - s for s in small)], [False] * 3 + [True] * 3
+    errors = [s if not y else 1 - s for s, y in zip(scores, truth, strict=True)]
+    found = value(prediction_state(scores, truth=truth, task="binary"), "brier")
+    assert found == pytest.approx(math.fsum(e * e for e in errors) / 6, rel=1e-14)
+    wrong = prediction_state(scores, truth=[not y for y in truth], task="binary")
+    assert value(wrong, "brier") == pytest.approx(math.fsum((1 - e) ** 2 for e in errors) / 6, rel=1e-14)
 
 
 def test_keys_of_numbers_tell_zeros_together_and_nan_and_infinity_apart():

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
 from metrics_lake.errors import InvalidInputError
 from metrics_lake.predictions._text import quoted
-from metrics_lake.predictions.cells import SCORE_RESOLUTION, score_cell
+from metrics_lake.predictions.cells import SCORE_CODES, SCORE_RESOLUTION, score_cell, score_code, step
 from metrics_lake.predictions.families.labels import label_params, label_text, positive
 from metrics_lake.predictions.families.numbers import cell_tables
 from metrics_lake.predictions.grouping import BAD, aggregate, number, weighted
 from metrics_lake.predictions.roles import label_kind
 
 if TYPE_CHECKING:
+    from metrics_lake.predictions.grouping import Groups
     from metrics_lake.predictions.long import Long
     from metrics_lake.predictions.roles import Roles
     from metrics_lake.predictions.tasks import Binary
@@ -31,7 +32,8 @@ TRUTH: Final = {"negative": 0, "positive": 1, "null": 2, "unknown": 3, "nan": 4,
 
 _EPSILON: Final = 2.0**-52
 _SPREAD: Final = 8  # room for the codes of the truth
-_BIN_ROOM: Final = 64
+_UNUSABLE: Final = SCORE_CODES * _SPREAD * _SPREAD  # keys from here on are scores outside [0, 1]
+_NULL: Final = 2 * _UNUSABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,55 +55,44 @@ def build(frame: pl.LazyFrame, roles: Roles, task: Binary) -> Long:
     thresholds = sorted(set(task.thresholds))
     truth = coded(roles, roles.truth, task)
     decision = coded(roles, roles.prediction, task)
-    if roles.prediction is None:
-        width = len(thresholds) + 1
-        yhat = pl.sum_horizontal((score >= value).cast(pl.UInt64) for value in thresholds)
-    else:
-        width = _SPREAD
-        yhat = decision.code
-    packed = ((score_cell(score) * _BIN_ROOM + _bin(score)) * width + yhat) * _SPREAD + truth.code
-    key = score_key(score, packed)
+    # Cells have an edge at most thresholds already, such as 0.5.
+    cuts = [value for value in thresholds if roles.prediction is None and not _is_edge(value)]
+    code = score_code(score, step(score * float(BINS)), *((score >= value).cast(pl.UInt32) for value in cuts))
+    packed = code * _SPREAD + truth.code
+    if roles.prediction is not None:
+        packed = packed * _SPREAD + decision.code
+    key = pl.when(score.is_between(0.0, 1.0)).then(packed).otherwise(_unusable(score)).fill_null(_NULL)
     if roles.prediction is not None:
         # A row without a decision cannot be judged by it.
-        key = pl.when(decision.code == TRUTH["null"]).then(BAD).otherwise(key)
-    is_positive = truth.code == TRUTH["positive"]
-    of_truth = pl.when(is_positive).then(score).otherwise(1.0 - score)
-    sums = ("sum_s", "sum_se", "sum_ll") if roles.truth is not None else ("sum_s",)
-    made = {"sum_s": score}
+        key = pl.when(decision.code == TRUTH["null"]).then(_NULL).otherwise(key)
+    # The distance to the nearer end is exact, and so nothing of a small error is lost in a difference.
+    near = pl.min_horizontal(score, 1.0 - score)
+    made = {"near": near, "near_sq": near * near}
     if roles.truth is not None:
-        error = score - is_positive.cast(pl.Float64)
-        made |= {"sum_se": error * error, "sum_ll": log_loss_of(of_truth)}
-    values = dict(zip(sums, weighted(roles, made.values()), strict=True))
+        share = pl.when(truth.code == TRUTH["positive"]).then(score).otherwise(1.0 - score)
+        made["ll"] = _clipped(share).log()
     extra = {"truth": truth.text, "pred": decision.text}
     groups = aggregate(
         frame,
         roles,
         key,
-        {"s": score, **values},
+        {"s": score, **dict(zip(made, weighted(roles, made.values()), strict=True))},
         [
             pl.col("s").min().alias("low"),
             pl.col("s").max().alias("high"),
-            *(pl.col(name).sum() for name in sums),
+            *(pl.col(name).sum() for name in made),
         ],
         extra_keys={name: text for name, text in extra.items() if text is not None},
     )
+    groups = _decoded(groups, roles, thresholds)
+    sums = ("sum_s", "sum_se", "sum_ll") if roles.truth is not None else ("sum_s",)
     check_range(groups.rows, roles.scores[0], task.out_of_range)
-    usable = groups.usable.with_columns(
-        code=pl.col("k") % _SPREAD,
-        yhat=pl.col("k") // _SPREAD % width,
-        bin=(pl.col("k") // (_SPREAD * width) % _BIN_ROOM).clip(0, BINS - 1),
-        cell=pl.col("k") // (_SPREAD * width * _BIN_ROOM),
-    )
+    usable = groups.usable
     _check_known(usable, frame, roles)
-    usable = usable.with_columns(y=pl.when(pl.col("code") < 2).then("code"))
-    has_truth = pl.col("y").is_not_null()
-    usable = usable.with_columns(
-        pl.when(has_truth).then(name).otherwise(0.0) for name in sums if name != "sum_s"
-    )
     counts = groups.counts(
         None
         if roles.truth is None
-        else {name: pl.col("k") % _SPREAD == TRUTH[name] for name in ("null", "nan", "inf")}
+        else {name: pl.col("code") == TRUTH[name] for name in ("null", "nan", "inf")}
     )
     is_weighted = [pl.col("sum_w").sum()] if roles.weight is not None else []
     _, ties = cell_tables(usable)
@@ -124,6 +115,53 @@ def build(frame: pl.LazyFrame, roles: Roles, task: Binary) -> Long:
     )  # fmt: skip
 
 
+def _is_edge(value: float) -> bool:
+    """Return whether a score at least this is in another cell than one below."""
+    return 0.0625 <= value < 0.9375 and (value * 4096.0).is_integer()
+
+
+def _unusable(score: pl.Expr) -> pl.Expr:
+    """Return the key of a score outside [0, 1]: its leading bits, which tell NaN and infinity apart."""
+    return (score.reinterpret(dtype=pl.UInt64) // (1 << 45)).cast(pl.UInt32, wrap_numerical=True) + _UNUSABLE
+
+
+def _clipped(share: pl.Expr) -> pl.Expr:
+    return pl.max_horizontal(pl.min_horizontal(share, pl.lit(1.0 - _EPSILON)), pl.lit(_EPSILON))
+
+
+def _decoded(groups: Groups, roles: Roles, thresholds: list[float]) -> Groups:
+    """Return the groups with what their keys stand for: ``cell bin yhat code y`` and the sums of a state."""
+    key, low = pl.col("k"), pl.col("low")
+    score = pl.when(key < _UNUSABLE).then(low)
+    rows = groups.rows.with_columns(
+        k=pl.when(key < _UNUSABLE)
+        .then(key)
+        .when(key == _NULL)
+        .then(BAD)
+        .when(low.is_nan())
+        .then(BAD + 1)
+        .when(low.is_infinite())
+        .then(BAD + 2)
+        .otherwise(BAD + 3)
+    )
+    if roles.prediction is None:
+        yhat, code = pl.sum_horizontal((low >= value).cast(pl.Int64) for value in thresholds), key % _SPREAD
+    else:
+        yhat, code = key % _SPREAD, key // _SPREAD % _SPREAD
+    rows = rows.with_columns(cell=score_cell(score).cast(pl.Int64), bin=_bin(score), yhat=yhat, code=code)
+    weight = pl.col("n" if roles.weight is None else "sum_w").cast(pl.Float64)
+    is_low, is_positive = low < 0.5, pl.col("code") == TRUTH["positive"]
+    near, near_sq = pl.col("near"), pl.col("near_sq")
+    known = pl.col("code") <= TRUTH["positive"]
+    sums = {"y": pl.when(known).then("code"), "sum_s": pl.when(is_low).then(near).otherwise(weight - near)}
+    if roles.truth is not None:
+        far_sq = weight - 2.0 * near + near_sq
+        squares = pl.when(is_low == is_positive).then(far_sq).otherwise(near_sq)
+        sums["sum_se"] = pl.when(known).then(squares).otherwise(0.0)
+        sums["sum_ll"] = pl.when(known).then(-pl.col("ll")).otherwise(0.0)
+    return replace(groups, rows=rows.with_columns(**sums))
+
+
 def score_key(score: pl.Expr, packed: pl.Expr) -> pl.Expr:
     """Return the packed key where the score is in [0, 1], else the code of why it cannot be used."""
     return (
@@ -141,7 +179,7 @@ def score_key(score: pl.Expr, packed: pl.Expr) -> pl.Expr:
 
 def log_loss_of(share: pl.Expr) -> pl.Expr:
     """Return the log loss of the score given to the true class, clipped at the epsilon of float64."""
-    return -share.clip(_EPSILON, 1.0 - _EPSILON).log()
+    return -_clipped(share).log()
 
 
 def check_range(rows: pl.DataFrame, column: str, out_of_range: str) -> None:
@@ -164,13 +202,13 @@ def check_range(rows: pl.DataFrame, column: str, out_of_range: str) -> None:
 
 
 def _bin(score: pl.Expr) -> pl.Expr:
-    return (score * float(BINS)).cast(pl.UInt8, strict=False).cast(pl.UInt64)
+    return step(score * float(BINS)).cast(pl.Int64).clip(0, BINS - 1)
 
 
 def coded(roles: Roles, column: str | None, task: Binary) -> Coded:
     """Return a column of labels as codes of ``TRUTH``."""
     if column is None:
-        return Coded(pl.lit(TRUTH["null"], dtype=pl.UInt64), None, "null")
+        return Coded(pl.lit(TRUTH["null"], dtype=pl.UInt32), None, "null")
     kind = label_kind(roles.dtype(column))
     raw = pl.col(column)
     is_plain = task.labels is None and task.pos_label is None
@@ -179,17 +217,17 @@ def coded(roles: Roles, column: str | None, task: Binary) -> Coded:
         and (is_plain or task.pos_label in (None, True))
         and task.labels in (None, [False, True])
     ):
-        return Coded(raw.cast(pl.UInt8).fill_null(TRUTH["null"]).cast(pl.UInt64), None, kind)
+        return Coded(raw.cast(pl.UInt8).fill_null(TRUTH["null"]).cast(pl.UInt32), None, kind)
     if kind in {"int", "float"} and is_plain:
         code = pl.when(raw == 0).then(TRUTH["negative"]).when(raw == 1).then(TRUTH["positive"])
         code = code.when(raw.is_null()).then(TRUTH["null"])
         if kind == "float":
             code = code.when(raw.is_nan()).then(TRUTH["nan"]).when(raw.is_infinite()).then(TRUTH["inf"])
-        return Coded(code.otherwise(TRUTH["unknown"]).cast(pl.UInt64), None, kind)
+        return Coded(code.otherwise(TRUTH["unknown"]).cast(pl.UInt32), None, kind)
     text = label_text(roles, column)
     is_positive = text == positive(task, kind)
     code = pl.when(is_positive).then(TRUTH["positive"]).when(text.is_null()).then(TRUTH["null"])
-    return Coded(code.otherwise(TRUTH["negative"]).cast(pl.UInt64), text, kind)
+    return Coded(code.otherwise(TRUTH["negative"]).cast(pl.UInt32), text, kind)
 
 
 def _check_known(usable: pl.DataFrame, frame: pl.LazyFrame, roles: Roles) -> None:
