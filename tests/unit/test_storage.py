@@ -332,6 +332,27 @@ def test_put_is_on_the_disk_before_and_after_it_has_its_name(local_url, monkeypa
     assert events[-1] == ("sync", "metrics")  # its maker may have died before it synced
 
 
+def test_a_listing_knows_settled_files_and_sees_what_replaces_them(local_url):
+    storage = open_storage(local_url)
+    for name in ("kept", "replaced", "deleted"):
+        storage.put_new(f"folder/{name}", b"old")
+        os.utime(storage.local_path(f"folder/{name}"), (1_000_000, 1_000_000))
+    first = storage.list("folder/")
+    assert storage.list("folder/") == first
+    storage.put("folder/replaced", b"newer")
+    storage.delete(["folder/deleted"])
+    storage.put_new("folder/deleted", b"made anew")
+    young = Path(storage.local_path("folder/young"))
+    for size in (1, 2):
+        young.write_bytes(bytes(size))  # as another engine does that writes in place
+        found = {info.key.removeprefix("folder/"): info for info in storage.list("folder/")}
+        assert {name: info.size_bytes for name, info in found.items()} == {
+            "kept": 3, "replaced": 5, "deleted": 9, "young": size,
+        }  # fmt: skip
+    assert found["kept"].modified == 1_000_000
+    assert found["replaced"].modified > 1_000_000
+
+
 def test_half_written_files_are_not_listed_and_go_when_old(local_url):
     storage = open_storage(local_url)
     storage.put_new("inbox/a", b"x")
