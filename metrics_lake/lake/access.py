@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from metrics_lake.errors import ClosedError, InvalidInputError, MetricsLakeError, PermissionDeniedError
 from metrics_lake.lakefile import LakeFile, require_lake
 from metrics_lake.points import (
-    Point,
+    PointFields,
     points_table,
     rows_frame,
     stamped_rows,
@@ -69,7 +69,7 @@ class LakeAccess:
         else:
             self._publish_rows(table, rows, None)
 
-    def _publish_points(self, points: Sequence[Point], step: int | None, micros: int | None) -> None:
+    def _publish_points(self, points: Sequence[PointFields], step: int | None, micros: int | None) -> None:
         stamp = self._writer.clock() if micros is None else micros
         self._publish_rows(METRICS, points_table(points, stamp, step), None)
 

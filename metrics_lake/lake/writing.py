@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from metrics_lake.errors import InvalidInputError
 from metrics_lake.lake.access import LakeAccess, check_choice
 from metrics_lake.points import (
-    Point,
+    PointFields,
     checked_step,
     checked_timestamp,
     flattened,
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from metrics_lake.commits import Snapshot
 
 __all__ = ["WriteVerbs"]
+
+_FLOAT: Final = KIND_CODES["float"]
 
 
 class WriteVerbs(LakeAccess):
@@ -126,10 +128,15 @@ class WriteVerbs(LakeAccess):
         key = tags_key(canonical_tags(tags))
         at = checked_step(step)
         micros = None if timestamp is None else checked_timestamp(timestamp)
-        points = []
+        points: list[PointFields] = []
         for id, value in flat.items():
-            kind, number, text = encode(value)
-            points.append(Point((resource, check_id(id, "metric"), key), KIND_CODES[kind], number, text))
+            # The encoder checks the ids of a series that is new to it; so an id is not checked at every step.
+            series = (resource, id if type(id) is str else check_id(id, "metric"), key)
+            if type(value) is float:
+                points.append((series, _FLOAT, value, None))
+            else:
+                kind, number, text = encode(value)
+                points.append((series, KIND_CODES[kind], number, text))
         if not points:
             return
         if len(points) > MAX_CALL_ROWS or _size_of(points) > MAX_CALL_BYTES:
@@ -276,5 +283,5 @@ class WriteVerbs(LakeAccess):
         return publish_copy(self._storage, reader.table(METRICS).log, target, select).points
 
 
-def _size_of(points: Sequence[Point]) -> int:
-    return sum(36 + len(point.text) for point in points if point.text is not None)
+def _size_of(points: Sequence[PointFields]) -> int:
+    return sum(36 + len(text) for _, _, _, text in points if text is not None)

@@ -140,6 +140,10 @@ def flattened(metrics: Any, separator: Any, argument: str = "metrics") -> dict[s
             hint="Pass a non-empty str, or None to store nested mappings as values.",
             argument="separator",
         )
+    if type(metrics) is dict and all(
+        type(name) is str and name and type(value) in _NO_MAPPINGS for name, value in metrics.items()
+    ):
+        return dict(metrics)
     flat: dict[str, Any] = {}
     for name, value in _leaves(metrics, separator, argument):
         if name in flat:

@@ -90,6 +90,10 @@ class Point(NamedTuple):
     text: str | None
 
 
+PointFields = tuple[SeriesKey, int, float | None, str | None]
+"""A ``Point`` or a bare tuple like one, which is made five times as fast."""
+
+
 class Frame(NamedTuple):
     """One intact frame of a segment: its type, how many rows it holds and its body."""
 
@@ -198,7 +202,7 @@ class SeriesEncoder:
         body = _ONE_POINT.pack(POINTS, 0, 0, 1, 0, number, kind, flags, 0, timestamp, step, value, 0)
         return _HEAD.pack(_ONE_SIZE, _ONE_SIZE ^ _ALL_ONES, crc32(body)) + body
 
-    def points(self, points: Sequence[Point], timestamp: int, step: int | None) -> bytes:
+    def points(self, points: Sequence[PointFields], timestamp: int, step: int | None) -> bytes:
         """Return the frame of the points of one call, which share its time and step."""
         self._undo()
         definitions: list[bytes] = []

@@ -10,7 +10,7 @@ from metrics_lake.errors import InvalidInputError
 from metrics_lake.points.arguments import EARLIEST_MICROS, LATEST_MICROS
 from metrics_lake.points.columns import Numbers
 from metrics_lake.points.decoding import decode_frames
-from metrics_lake.points.frames import Point, SeriesEncoder, SeriesKey, split_frames
+from metrics_lake.points.frames import PointFields, SeriesEncoder, SeriesKey, split_frames
 from metrics_lake.resources import MAX_ID_LENGTH, canonical_tags, check_id, nearest, tags_from_key, tags_key
 from metrics_lake.schema import METRICS, arrow_schema
 from metrics_lake.values import KINDS, encode
@@ -64,7 +64,7 @@ def point_rows(data: Any, clock: int) -> pa.Table:
     return pa.table(columns)
 
 
-def points_table(points: Sequence[Point], micros: int, step: int | None) -> pa.Table:
+def points_table(points: Sequence[PointFields], micros: int, step: int | None) -> pa.Table:
     """Return the points of one call as rows without ``writer`` and ``seq``."""
     return _rows_of_frame(SeriesEncoder().points(points, micros, step))
 

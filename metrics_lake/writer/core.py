@@ -31,7 +31,7 @@ from metrics_lake.journal import (
     unbound_name,
     utc_day,
 )
-from metrics_lake.points import Point, SeriesKey, checked_step, checked_timestamp
+from metrics_lake.points import PointFields, SeriesKey, checked_step, checked_timestamp
 from metrics_lake.resources import canonical_tags, check_id, resource_key, tags_key
 from metrics_lake.schema import METRICS, TABLES
 from metrics_lake.values import KINDS, encode
@@ -183,7 +183,11 @@ class Writer:
             self._reach(durability)
 
     def log_points(
-        self, points: Sequence[Point], step: int | None, micros: int | None, durability: Durability | None
+        self,
+        points: Sequence[PointFields],
+        step: int | None,
+        micros: int | None,
+        durability: Durability | None,
     ) -> None:
         """Journal the points of one call, all or nothing."""
         with self._lock:
