@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from metrics_lake.charts._altair import altair_module, inline
 from metrics_lake.charts.counts import MAX_POINTS, counted, subtitle
 from metrics_lake.charts.labels import short_labels
+from metrics_lake.charts.looks import NEAREST, told_of_nearest
 from metrics_lake.charts.theme import HALO_STYLE, LEGEND_SERIES, TEXT_STYLE, themed
 from metrics_lake.errors import InvalidInputError
 
@@ -200,11 +201,8 @@ def _axes(alt: Any, rows: pa.Table, scales: list[_Axis], by: _Axis) -> Any:
     opacity = alt.condition(hover, alt.value(0.75 if rows.num_rows <= 50 else 0.4), alt.value(0.05))
     colour = alt.Color("c:Q", legend=None, scale=alt.Scale(scheme="viridis", domain=[0, 1]))
     lines = runs.mark_line(strokeWidth=1.4).encode(color=colour, opacity=opacity)
-    tooltip = [
-        alt.Tooltip("resource:N"),
-        alt.Tooltip("axis:N", title="column"),
-        alt.Tooltip("v:N", title="value"),
-    ]
+    parts = {"resource": "resource", "column": "axis", "value": "v"}
+    tooltip = told_of_nearest(alt, {label: f"{NEAREST}.{name}" for label, name in parts.items()})
     near = runs.mark_point(filled=True, size=60, opacity=0).encode(tooltip=tooltip).add_params(hover)
     rules = alt.Chart(alt.InlineData(values=[{"axis": label} for label in labels])).mark_rule().encode(x=x)
     words = alt.Chart(alt.InlineData(values=ticks)).encode(x=x, y=y, text="text:N")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from metrics_lake.charts._altair import altair_module, inline
 from metrics_lake.charts.counts import counted
-from metrics_lake.charts.looks import colour_of, dash_of, legend_columns
+from metrics_lake.charts.looks import NEAREST, colour_of, dash_of, legend_columns, told_of_nearest
 from metrics_lake.charts.picture import Picture
 from metrics_lake.charts.theme import LEGEND_SERIES, NUM_COLOURS, themed
 
@@ -113,7 +113,7 @@ def _layers(alt: Any, picture: Picture, *, log: bool, width: int | str) -> Any:
     near = (
         base.transform_filter("isValid(datum.y)")
         .mark_point(filled=True, size=50, opacity=0)
-        .encode(tooltip=_tooltip(alt, picture, "y:Q"))
+        .encode(tooltip=_tooltip(alt, picture, "y"))
         .add_params(hover)
     )
     has_dots = 1 in picture.points.column("dot").to_pylist()
@@ -132,26 +132,22 @@ def _marks(alt: Any, base: Any, picture: Picture, colour: Any) -> list[Any]:
     return [
         base.transform_filter(f"datum.mark == '{name}'")
         .mark_point(shape=shape, filled=True, size=40, angle=45 if name == "NaN" else 0, yOffset=offset)
-        .encode(y=place, color=colour, tooltip=_tooltip(alt, picture, "mark:N"))
+        .encode(y=place, color=colour, tooltip=_tooltip(alt, picture, "mark"))
         for name, place, shape, offset in edges
         if name in found
     ]
 
 
-def _tooltip(alt: Any, picture: Picture, value: str) -> list[Any]:
-    x = (
-        alt.Tooltip("x:T", title="time", timeUnit="utcyearmonthdatehoursminutesseconds")
-        if picture.is_time
-        else alt.Tooltip("x:Q", title=picture.x_title, format=",d" if picture.x_title == "step" else ",.4~r")
-    )
-    has_tags = any(each["tags"] for each in picture.series)
-    return [
-        alt.Tooltip("resource:N"),
-        alt.Tooltip("metric:N"),
-        *([alt.Tooltip("tags:N")] if has_tags else []),
-        x,
-        alt.Tooltip(value, title="value"),
-    ]
+def _tooltip(alt: Any, picture: Picture, value: str) -> Any:
+    if picture.is_time:
+        x = f"utcFormat({NEAREST}.x, '%Y-%m-%d %H:%M:%S') + ' UTC'"
+    else:
+        x = f"format({NEAREST}.x, '{',d' if picture.x_title == 'step' else ',.4~r'}')"
+    parts = {"resource": f"{NEAREST}.resource", "metric": f"{NEAREST}.metric"}
+    if any(each["tags"] for each in picture.series):
+        parts["tags"] = f"{NEAREST}.tags"
+    label = "time" if picture.is_time else picture.x_title
+    return told_of_nearest(alt, {**parts, label: x, "value": f"{NEAREST}.{value}"})
 
 
 def _one_line(text: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from metrics_lake.charts._altair import altair_module, inline
 from metrics_lake.charts.counts import counted, subtitle
-from metrics_lake.charts.looks import colour_of, dash_of, legend_columns
+from metrics_lake.charts.looks import NEAREST, colour_of, dash_of, legend_columns, told_of_nearest
 from metrics_lake.charts.segments import group_names
 from metrics_lake.charts.theme import LEGEND_SERIES, NUM_COLOURS, themed
 
@@ -213,15 +213,19 @@ def _chart(
         clear="pointerout",
         empty=False,
     )
-    tooltip = [
-        alt.Tooltip("group:N", title="curve"),
-        alt.Tooltip("x:Q", title=axes[0], format=".4f"),
-        alt.Tooltip("y:Q", title=axes[1], format=".4f"),
-        alt.Tooltip("low:Q", format=".4f"),
-        alt.Tooltip("high:Q", format=".4f"),
-        alt.Tooltip("threshold:Q", title="score at least", format=".4g"),
-        alt.Tooltip("n:Q", title="positives" if not is_step else "predicted positive", format=",d"),
-    ]
+    formats = {
+        axes[0]: ("x", ".4f"),
+        axes[1]: ("y", ".4f"),
+        "low": ("low", ".4f"),
+        "high": ("high", ".4f"),
+        "score at least": ("threshold", ".4g"),
+        "positives" if not is_step else "predicted positive": ("n", ",d"),
+    }
+    told = {
+        label: f"isValid({NEAREST}.{name}) ? format({NEAREST}.{name}, '{form}') : ''"
+        for label, (name, form) in formats.items()
+    }
+    tooltip = told_of_nearest(alt, {"curve": f"{NEAREST}.group", **told})
     dots = base.mark_point(filled=True, size=50).encode(
         y=y,
         color=look["color"],

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Final
 
 from metrics_lake.charts.theme import DASHES, LEGEND_SERIES, NUM_COLOURS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["colour_of", "dash_of", "legend_columns"]
+__all__ = ["NEAREST", "colour_of", "dash_of", "legend_columns", "told_of_nearest"]
 
 _LETTER: Final = 6.5  # pixels
 _CONTAINER_WIDTH: Final = 480
@@ -36,6 +37,19 @@ def dash_of(alt: Any, groups: Sequence[str], title: str | None = None, *, column
 def _legend(alt: Any, title: str | None, columns: int) -> Any:
     # Layers that are nearly transparent must not fade the legend that they share.
     return alt.Legend(title=title, orient="bottom", columns=columns, symbolType="stroke", symbolOpacity=1)
+
+
+NEAREST: Final = "(datum.datum || datum)"
+"""What is under the pointer, in the expression of a tooltip of a mark to which the nearest is found."""
+
+
+def told_of_nearest(alt: Any, parts: Mapping[str, str]) -> Any:
+    """Return the tooltip of a mark of which the nearest is found: expressions over ``NEAREST`` by label.
+
+    Not a list of fields: Vega-Lite 6.4 then reads texts from the cell around the mark, as ``undefined``.
+    """
+    inside = ", ".join(f"{json.dumps(label)}: {expression}" for label, expression in parts.items())
+    return alt.value(alt.ExprRef(expr=f"{{{inside}}}"))
 
 
 def legend_columns(groups: Sequence[str], width: int | str) -> int:

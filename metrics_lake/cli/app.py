@@ -11,7 +11,7 @@ import click
 import rich  # noqa: F401 -- a missing package is told before a command runs, not in its middle
 
 from metrics_lake import __version__
-from metrics_lake.cli import analysing, doctor, inspecting, reading, ui, upkeep, writing
+from metrics_lake.cli import analysing, doctor, inspecting, reading, report, ui, upkeep, writing
 from metrics_lake.cli.codes import FAILURE, STOPPED, USAGE, code_of
 from metrics_lake.cli.place import LakeCommand, LakeGroup, Place
 from metrics_lake.errors import MetricsLakeError
@@ -87,6 +87,7 @@ for _command in (
     *analysing.COMMANDS,
     *inspecting.COMMANDS,
     *upkeep.COMMANDS,
+    report.report,
     ui.ui,
     doctor.doctor,
     _demo,

@@ -22,7 +22,7 @@
     const options = {
       config: isDark ? looks.dark : looks.light,
       renderer: "canvas",
-      logLevel: vega.Error,
+      logLevel: 1, // errors: Vega's other notes are for those who write charts
       actions: { export: true, source: false, compiled: false, editor: false },
       downloadFileName: element.dataset.spec,
     };
