@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from metrics_lake.storage import Storage
 
 __all__ = ["BulkCommit", "copy_app_id", "publish_bulk", "publish_copy"]
+
+_RUN_ROWS: Final = 2_000_000
+"""A call's rows are in its caller's memory anyway; up to here, and the sorter's bytes, none goes to disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +137,7 @@ def publish_copy(
 def _write(
     storage: Storage, table: str, pieces: Iterable[pa.Table], work_dir: str | None
 ) -> tuple[list[NewFile], int]:
-    with RowSorter(table, work_dir=work_dir) as sorter:
+    with RowSorter(table, work_dir=work_dir, run_rows=_RUN_ROWS) as sorter:
         for piece in pieces:
             sorter.add(piece)
         if not sorter.num_rows:
