@@ -26,7 +26,7 @@ from metrics_lake.errors import (
 )
 from metrics_lake.journal import adopt_orphans, host_id
 from metrics_lake.layout import inbox_prefix, parse_inbox_key
-from metrics_lake.points import header_frame
+from metrics_lake.points import Point, header_frame
 from metrics_lake.reader import Reader
 from metrics_lake.schema import METRICS
 from metrics_lake.storage import open_storage
@@ -445,7 +445,7 @@ def test_a_full_disk_refuses_calls_whole_and_the_next_one_works(desk):
                 if number % 3:
                     log(writer, float(number))
                 else:
-                    points = [writer_core.Point(("r", f"new-{number}", ""), 0, float(number), None)] * 3
+                    points = [Point(("r", f"new-{number}", ""), 0, float(number), None)] * 3
                     writer.log_points(points, None, None, None)
                     logged += [float(number)] * 2
                 logged.append(float(number))
