@@ -1,15 +1,15 @@
 """Pending points, sealing and publishing: from a call to the journal, from the journal to the store."""
 
 from metrics_lake.writer.bulk import append_object, bulk_writer_id
-from metrics_lake.writer.core import (
+from metrics_lake.writer.core import Writer
+from metrics_lake.writer.identity import new_writer_id
+from metrics_lake.writer.journaling import (
     KIND_CODES,
     MAX_CALL_BYTES,
     MAX_CALL_ROWS,
     Durability,
-    Writer,
     WriterSettings,
 )
-from metrics_lake.writer.identity import new_writer_id
 from metrics_lake.writer.publishing import Published
 from metrics_lake.writer.receipts import Receipt, Status
 from metrics_lake.writer.recovery import recover_journals

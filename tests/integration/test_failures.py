@@ -24,15 +24,14 @@ from metrics_lake.errors import (
     PermissionDeniedError,
     StorageError,
 )
-from metrics_lake.journal import adopt_orphans, host_id
+from metrics_lake.journal import adopt_orphans, host_id, unbound_name
 from metrics_lake.layout import inbox_prefix, parse_inbox_key
 from metrics_lake.points import Point, header_frame
 from metrics_lake.reader import Reader
 from metrics_lake.schema import METRICS
 from metrics_lake.storage import open_storage
 from metrics_lake.testing import CountingStorage, Fault, FaultyStorage, WrappedStorage
-from metrics_lake.writer import Writer, WriterSettings, publishing
-from metrics_lake.writer import core as writer_core
+from metrics_lake.writer import Writer, WriterSettings, journaling, publishing
 
 
 class Breakable(WrappedStorage):
@@ -202,7 +201,7 @@ def test_attempts_become_rarer(desk, monkeypatch):
 
 
 def test_the_store_is_down_at_the_first_log(desk, monkeypatch):
-    monkeypatch.setattr(writer_core, "MAX_CALL_ROWS", 10)
+    monkeypatch.setattr(journaling, "MAX_CALL_ROWS", 10)
     desk.storage.is_down = True
     writer = desk.writer(flush_seconds=0.01)
 
@@ -637,7 +636,7 @@ def test_a_segment_that_names_another_lake_is_left_alone(desk):
     (file,) = desk.state.rglob("*.seg")
     die(writer)
     # It lies where unbound journals of this url lie: the lake under the url was made anew.
-    unbound = desk.state / writer_core.unbound_name(desk.inner.url) / host_id()
+    unbound = desk.state / unbound_name(desk.inner.url) / host_id()
     unbound.parent.mkdir()
     file.parent.parent.rename(unbound)
     shutil.rmtree(desk.folder / "lake")

@@ -15,8 +15,7 @@ from metrics_lake.points import Point
 from metrics_lake.schema import METRICS
 from metrics_lake.storage import open_storage
 from metrics_lake.testing import CountingStorage, FaultyStorage
-from metrics_lake.writer import MAX_CALL_BYTES, Writer, WriterSettings
-from metrics_lake.writer import core as writer_core
+from metrics_lake.writer import MAX_CALL_BYTES, Writer, WriterSettings, journaling
 
 
 @pytest.fixture
@@ -177,7 +176,7 @@ def test_the_clock_never_goes_back(make, monkeypatch):
     log(writer, 0.0)  # opens the journal, which looks at the clock as well
     base = pending(writer)[0]["timestamp"]
     start = time.time_ns() + 10**12
-    monkeypatch.setattr(writer_core.time, "time_ns", lambda: start + next(now))
+    monkeypatch.setattr(journaling.time, "time_ns", lambda: start + next(now))
     for value in (1.0, 2.0, 3.0, 4.0):
         log(writer, value)
     monkeypatch.undo()
@@ -219,7 +218,7 @@ def test_a_refused_call_writes_nothing(make):
 
 
 def test_segments_are_sealed_by_rows(storage, make, monkeypatch):
-    monkeypatch.setattr(writer_core, "MAX_CALL_ROWS", 10)
+    monkeypatch.setattr(journaling, "MAX_CALL_ROWS", 10)
     writer = make()
     for number in range(25):
         log(writer, float(number))
@@ -239,7 +238,7 @@ def test_segments_are_sealed_by_bytes(storage, make):
 
 
 def test_a_call_is_never_parted(storage, make, monkeypatch):
-    monkeypatch.setattr(writer_core, "MAX_CALL_ROWS", 10)
+    monkeypatch.setattr(journaling, "MAX_CALL_ROWS", 10)
     writer = make()
     for _ in range(3):
         writer.log_points([Point(("r", "m", ""), 0, 1.0, None)] * 7, None, None, None)
@@ -404,7 +403,7 @@ def test_readers_in_many_threads_see_each_own_point_once(make):
 
 def test_beyond_the_memory_limit_rows_are_read_again(storage, make, monkeypatch):
     monkeypatch.setattr("metrics_lake.writer.pending.MAX_DECODED_BYTES", 1000)
-    monkeypatch.setattr(writer_core, "MAX_CALL_ROWS", 10)
+    monkeypatch.setattr(journaling, "MAX_CALL_ROWS", 10)
     writer = make()
     log(writer, 0.0)
     storage.inner = FaultyStorage(storage.inner, rates={"before": 1.0})
