@@ -9,18 +9,10 @@ fixtures for all of it. Needs the extra ``test``.
 
 from __future__ import annotations
 
+from metrics_lake.testing.faults import CrashError, Fault, FaultKind, FaultyStorage
 from metrics_lake.testing.storage import StorageSuite
 from metrics_lake.testing.tracker import HARD_VALUES, HOSTILE_IDS, TrackerSuite
-from metrics_lake.testing.wrappers import (
-    CountingStorage,
-    CrashError,
-    Fault,
-    FaultKind,
-    FaultyStorage,
-    LatencyStorage,
-    Verb,
-    WrappedStorage,
-)
+from metrics_lake.testing.wrappers import CountingStorage, LatencyStorage, Verb, WrappedStorage
 
 __all__ = [
     "HARD_VALUES",
