@@ -9,6 +9,7 @@ import shutil
 from hashlib import blake2b
 from pathlib import Path
 
+import duckdb
 import pyarrow.parquet as pq
 import pytest
 
@@ -191,6 +192,25 @@ def test_the_examples_run_and_read_every_row(here, capsys):
         == lake.history(full=True).arrow().group_by(["resource", "metric", "tags_key"]).aggregate([]).num_rows
     )
     assert str(len(expected)) in capsys.readouterr().out
+    assert names["as_arrow"].num_rows == compacted
+    series = names["latest"].to_arrow_table().num_rows
+    (panels,) = re.findall(r"^```sql\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
+    with duckdb.connect("metrics.duckdb", read_only=True) as database:
+        assert database.sql("SELECT count(*) FROM points").fetchall() == [(len(expected),)]
+        assert database.sql("SELECT count(*) FROM latest").fetchall() == [(series,)]
+        over_time, runs = (
+            database.sql(each).to_arrow_table() for each in panels.split(";\n") if each.strip()
+        )
+        ((untagged,),) = database.sql("SELECT count(*) FROM latest WHERE tags_key = ''").fetchall()
+    assert over_time.num_rows > 0
+    assert runs.num_rows == untagged
+    asked = "SELECT resource, metric, value FROM latest WHERE tags_key = '' ORDER BY resource, metric"
+    # DuckDB's max_by loses the sign of a zero.
+    both = [
+        [repr((row["resource"], row["metric"], row["value"])).replace("-0.0", "0.0") for row in rows]
+        for rows in (runs.to_pylist(), lake.sql(asked).rows())
+    ]
+    assert both[0] == both[1]
 
 
 def test_the_reader_of_the_page_agrees_on_overlaps_gaps_and_consumed_rows(tmp_path):
