@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from metrics_lake.resources import canonical_tags, resource_key
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -226,7 +226,7 @@ class Resource:
         """Return this job's metrics from stored states; see ``MetricsLake.prediction_metrics``."""
         return self._lake.prediction_metrics(self.id, **options)
 
-    def prediction_curves(self, curve: str = "roc", **options: Any) -> Result:
+    def prediction_curves(self, curve: str | Sequence[str] = "roc", **options: Any) -> Result:
         """Return points of this job's curves from stored states; see ``MetricsLake.prediction_curves``."""
         return self._lake.prediction_curves(self.id, curve, **options)
 

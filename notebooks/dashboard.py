@@ -56,7 +56,13 @@ def _(mo):
         parts = [mo.md(f"### {panel.title}"), panel.chart, mo.md(f"<small>{panel.caption}</small>")]
         if panel.table is not None:
             parts.append(
-                mo.ui.table(panel.table, page_size=rows, selection=None, show_column_summaries=False)
+                mo.ui.table(
+                    panel.table,
+                    page_size=rows,
+                    selection=None,
+                    show_column_summaries=False,
+                    show_data_types=False,
+                )
             )
         return mo.vstack([part for part in parts if part is not None])
 

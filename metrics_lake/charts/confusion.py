@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from metrics_lake.charts._altair import altair_module
+from metrics_lake.charts._altair import altair_module, inline
 from metrics_lake.charts.counts import counted, subtitle
 from metrics_lake.charts.segments import group_names
 from metrics_lake.charts.theme import themed
@@ -47,6 +47,8 @@ def confusion_matrix(
     Raises:
         InvalidInputError: Altair is not installed.
     """
+    import pyarrow as pa
+
     alt = altair_module()
     rows = [row for row in numbers.to_pylist() if row["metric"] == "confusion" and row["value"] is not None]
     names = group_names([row | {"label": None} for row in rows], with_windows=True)
@@ -70,15 +72,19 @@ def confusion_matrix(
             "shade: share of the true class" if cells else "no row has a label yet",
         ]
     )
+    texts = ("panel", "truth", "pred")
+    columns: dict[str, Any] = {name: pa.array([cell[name] for cell in cells], pa.string()) for name in texts}
+    columns |= {name: pa.array([cell[name] for cell in cells], pa.float64()) for name in ("rows", "share")}
+    data = inline(pa.table(columns))
     chart = _panel(alt, cells, classes, side, dark=dark)
     if len(counts) > 1:
         chart = chart.properties(width=min(side, 240), height=min(side, 240)).facet(
-            data=alt.InlineData(values=cells),
+            data=data,
             facet=alt.Facet("panel:N", title=None, sort=list(counts)),
             columns=3,
         )
     else:
-        chart = chart.properties(data=alt.InlineData(values=cells), width=side, height=side)
+        chart = chart.properties(data=data, width=side, height=side)
     shown = "Confusion matrix" if title is None else title
     chart = chart.properties(
         title=alt.Title(text=shown, subtitle=lines),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from metrics_lake.charts._altair import altair_module
 from metrics_lake.charts.counts import MAX_PANELS, counted, subtitle
+from metrics_lake.charts.looks import number_tooltips
 from metrics_lake.charts.segments import group_names
 from metrics_lake.charts.theme import themed
 from metrics_lake.charts.windows import FIRST, finite
@@ -94,11 +95,7 @@ def _tooltip(alt: Any) -> list[Any]:
     return [
         alt.Tooltip("group:N", title="segment"),
         alt.Tooltip("metric:N"),
-        alt.Tooltip("value:Q", format=".6~g"),
-        alt.Tooltip("low:Q", format=".6~g"),
-        alt.Tooltip("high:Q", format=".6~g"),
-        alt.Tooltip("bound:Q", format=".1~g"),
-        alt.Tooltip("n:Q", title="rows", format=",d"),
+        *number_tooltips(alt),
     ]
 
 

@@ -10,7 +10,7 @@ from metrics_lake.charts.theme import DASHES, LEGEND_SERIES, NUM_COLOURS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["NEAREST", "colour_of", "dash_of", "legend_columns", "told_of_nearest"]
+__all__ = ["NEAREST", "colour_of", "dash_of", "legend_columns", "number_tooltips", "told_of_nearest"]
 
 _LETTER: Final = 6.5  # pixels
 _CONTAINER_WIDTH: Final = 480
@@ -57,3 +57,14 @@ def legend_columns(groups: Sequence[str], width: int | str) -> int:
     room = width if isinstance(width, int) else _CONTAINER_WIDTH
     widest = max(map(len, groups), default=0) * _LETTER + 50
     return max(1, int(room // widest))
+
+
+def number_tooltips(alt: Any) -> list[Any]:
+    """Return what hovering tells of a metric: its value, interval and bound, and of how many rows."""
+    return [
+        alt.Tooltip("value:Q", format=".6~g"),
+        alt.Tooltip("low:Q", format=".6~g"),
+        alt.Tooltip("high:Q", format=".6~g"),
+        alt.Tooltip("bound:Q", format=".1~g"),
+        alt.Tooltip("n:Q", title="rows", format=",d"),
+    ]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
-from metrics_lake.charts._altair import altair_module
+from metrics_lake.charts._altair import altair_module, inline
 from metrics_lake.charts.counts import MAX_PANELS, counted, subtitle
 from metrics_lake.charts.labels import short_labels
-from metrics_lake.charts.looks import colour_of, legend_columns
+from metrics_lake.charts.looks import colour_of, legend_columns, number_tooltips
 from metrics_lake.charts.segments import group_names
 from metrics_lake.charts.theme import themed
 
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FIRST", "finite", "windows"]
 
-_MAX_ROWS: Final = 4_000
+_MAX_ROWS: Final = 10_000
+"""Values of a chart: about 2 MB in its page."""
 _BANDS: Final = 4
 """So many lines of a panel have bands; of more, bands would hide the lines."""
 _PANEL_WIDTH: Final = 260
@@ -66,9 +69,15 @@ def windows(
     has_windows = any(row["window_start"] is not None for row in found)
     placed = [row for row in found if row["window_start"] is not None or not has_windows]
     known = list(dict.fromkeys(row["metric"].removeprefix(_ESTIMATED) for row in placed))
-    metrics = known if len(known) <= MAX_PANELS else sorted(known, key=_rank)[:MAX_PANELS]
+    metrics = _fitting(placed, known)
     wanted = [row for row in placed if row["metric"].removeprefix(_ESTIMATED) in metrics]
-    drawn = wanted[:_MAX_ROWS]
+    segments = list(dict.fromkeys(tuple(row["segment"] or ()) for row in wanted))
+    kept = _first_segments(wanted, segments)
+    drawn = (
+        wanted
+        if len(kept) == len(segments)
+        else [row for row in wanted if tuple(row["segment"] or ()) in kept]
+    )
     values, groups = _values(drawn, has_windows=has_windows)
     num_empty = sum(row["value"] is None or not math.isfinite(row["value"]) for row in drawn)
     lines = subtitle(
@@ -76,12 +85,12 @@ def windows(
             f"{len(metrics)} of {len(known)} metrics" if len(known) > len(metrics) else None,
             counted(len(drawn) - num_empty, "value"),
             f"{num_empty:,} without one (crosses say why)" if num_empty else None,
-            f"{len(wanted) - len(drawn):,} more not shown" if len(wanted) > len(drawn) else None,
+            f"{len(kept):,} of {len(segments):,} segments" if len(kept) < len(segments) else None,
             _intervals_told(drawn, groups),
         ]
     )
     layers = _layers(alt, values, groups, width, has_windows=has_windows)
-    data = alt.InlineData(values=values)
+    data = inline(_table(values, has_windows=has_windows))
     if len(metrics) > 1:
         room = width if isinstance(width, int) else _CONTAINER_WIDTH
         columns = max(1, room // (_PANEL_WIDTH + _AXIS_WIDTH))
@@ -108,6 +117,30 @@ def windows(
 def finite(value: float | None) -> float | None:
     """Return a number that has a place on an axis, else None."""
     return value if value is not None and math.isfinite(value) else None
+
+
+def _fitting(rows: list[dict[str, Any]], known: list[str]) -> list[str]:
+    """Return the metrics that are drawn, of which there is room for few where each has many values."""
+    sizes = Counter(row["metric"].removeprefix(_ESTIMATED) for row in rows)
+    if len(known) <= MAX_PANELS and len(rows) <= _MAX_ROWS:
+        return known
+    chosen: list[str] = []
+    room = _MAX_ROWS
+    for metric in sorted(known, key=_rank)[:MAX_PANELS]:
+        room -= sizes[metric]
+        if chosen and room < 0:
+            break
+        chosen.append(metric)
+    return chosen
+
+
+def _first_segments(rows: list[dict[str, Any]], segments: list[tuple[Any, ...]]) -> set[tuple[Any, ...]]:
+    """Return the segments that there is room for, in their order."""
+    sizes = Counter(tuple(row["segment"] or ()) for row in rows)
+    room = accumulate(sizes[segment] for segment in segments)
+    return {segment for segment, used in zip(segments, room, strict=True) if used <= _MAX_ROWS} or {
+        *segments[:1]
+    }
 
 
 def _rank(metric: str) -> tuple[int, str]:
@@ -159,12 +192,47 @@ def _values(rows: list[dict[str, Any]], *, has_windows: bool) -> tuple[list[dict
     return values, groups
 
 
+def _table(values: list[dict[str, Any]], *, has_windows: bool) -> pa.Table:
+    """Return what is drawn as columns; a text that is not there is empty, that is null."""
+    import pyarrow as pa
+
+    texts = {"group", "metric", "kind", "job", "reason"} | (set() if has_windows else {"x"})
+    names = (
+        "group",
+        "metric",
+        "kind",
+        "job",
+        "reason",
+        "x",
+        "end",
+        "value",
+        "low",
+        "high",
+        "n",
+        "bound",
+        "rule",
+    )
+    return pa.table(
+        {
+            name: pa.array([value.get(name) or "" for value in values], pa.string())
+            if name in texts
+            else pa.array([value.get(name) for value in values], pa.float64())
+            for name in names
+        }
+    )
+
+
 def _layers(
     alt: Any, values: list[dict[str, Any]], groups: list[str], width: int | str, *, has_windows: bool
 ) -> list[Any]:
     jobs = list(dict.fromkeys(value["x"] for value in values if "x" in value))
     x = (
-        alt.X("x:T", title="window (UTC)", scale=alt.Scale(type="utc"))
+        alt.X(
+            "x:T",
+            title="window (UTC)",
+            scale=alt.Scale(type="utc"),
+            axis=alt.Axis(labelOverlap=True, labelSeparation=8),
+        )
         if has_windows
         else alt.X("x:N", title="job", scale=alt.Scale(domain=jobs), axis=alt.Axis(labelLimit=160))
     )
@@ -178,11 +246,7 @@ def _layers(
         alt.Tooltip("group:N"),
         alt.Tooltip("metric:N"),
         alt.Tooltip("kind:N"),
-        alt.Tooltip("value:Q", format=".6~g"),
-        alt.Tooltip("low:Q", format=".6~g"),
-        alt.Tooltip("high:Q", format=".6~g"),
-        alt.Tooltip("bound:Q", format=".1~g"),
-        alt.Tooltip("n:Q", title="rows", format=",d"),
+        *number_tooltips(alt),
     ]  # fmt: skip
     # Jobs may be anything, such as rival models: what lies between two of them is nothing.
     line = base.mark_line(strokeWidth=1.7 if has_windows else 1, opacity=1 if has_windows else 0.35)
@@ -200,7 +264,7 @@ def _layers(
         base.transform_filter("isValid(datum.value)")
         .mark_point(filled=True, size=35, opacity=1)
         .encode(y=y, tooltip=tooltip),
-        base.transform_filter("isValid(datum.reason) && datum.reason != ''")
+        base.transform_filter("isValid(datum.reason)")
         .mark_text(text="\N{MULTIPLICATION SIGN}", fontSize=12, baseline="bottom")
         .encode(
             y=alt.YValue("height"),

@@ -209,7 +209,7 @@ class PredictionVerbs(LakeAccess):
     def prediction_curves(
         self,
         jobs: Any,
-        curve: str = "roc",
+        curve: str | Sequence[str] = "roc",
         *,
         by: Any = None,
         every: Any = None,
@@ -227,7 +227,7 @@ class PredictionVerbs(LakeAccess):
         Args:
             jobs: A job, a ``glob``, or a list of them. With ``every`` several jobs become one series.
             curve: ``"roc" "pr" "calibration"``, or a distribution: of ``"scores"``, by true class where the
-                truth is known, of ``"predictions"`` that are numbers, of ``"residuals"``.
+                truth is known, of ``"predictions"`` that are numbers, of ``"residuals"``; or several.
             by: The segment columns to keep, of those that were logged; None: all rows only.
             every: The length of the windows, a multiple of the logged ones; None: no windows.
             since: Only windows that begin then or later.

@@ -155,8 +155,10 @@ def predictions(
     span: dict[str, Any] = {"by": by, "since": since, "until": until, "confidence": confidence}
     numbers = lake.prediction_metrics(jobs, metrics="all", reference=reference, **span).arrow()
     panels = [_metrics(numbers, width=width, dark=dark)]
+    known = lake.prediction_curves(jobs, list(_CURVES), points=_POINTS, **span).arrow()
+    curves: list[Any] = known.column("curve").to_pylist()
     for curve, (title, what) in _CURVES.items():
-        points = lake.prediction_curves(jobs, curve, points=_POINTS, **span).arrow()
+        points = known.filter(_mask(name == curve for name in curves))
         if not points.num_rows:
             continue
         if curve in ("roc", "pr", "calibration"):
@@ -213,13 +215,21 @@ def prediction_windows(
     Raises:
         MetricsLakeError: As ``lake.prediction_metrics``.
     """
-    numbers = lake.prediction_metrics(
-        jobs, metrics="all", by=by, every=every, since=since, until=until, reference=reference,
-        confidence=confidence,
-    ).arrow()  # fmt: skip
-    numbers = numbers.filter(numbers.column("window_start").is_valid())
+    from metrics_lake.predictions import METRICS
+
     chosen = _PERFORMANCE if metrics is None else ((metrics,) if isinstance(metrics, str) else tuple(metrics))
-    estimates = [f"estimated/{name}" for name in chosen]
+    estimates = [name for name in (f"estimated/{each}" for each in chosen) if name in METRICS]
+    numbers = lake.prediction_metrics(
+        jobs,
+        metrics=[*chosen, *estimates, *_DRIFT, *_VOLUME],
+        by=by,
+        every=every,
+        since=since,
+        until=until,
+        reference=reference,
+        confidence=confidence,
+    ).arrow()
+    numbers = numbers.filter(numbers.column("window_start").is_valid())
     parts = (
         (
             "Performance over time",

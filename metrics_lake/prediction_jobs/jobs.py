@@ -188,31 +188,39 @@ class PredictionJobs:
     ) -> Result:
         """Return numbers from the stored states of jobs, re-aggregated."""
         names = self._job_ids(jobs)
-        state = self._span(names, since, until)
+        state = self._span(names, by, since, until)
         against = None
         if reference is not None:
-            against = self._reference(reference, state, None, {"by": by})
+            against = self._reference(reference, state, None, {"by": by}, whole=not by)
         if every is not None and len(names) > 1:
             state = _one_series(state, _asked(jobs))
         numbers = finalize(state, metrics, by=by, every=every, confidence=confidence, reference=against)
         return Result(lambda: numbers)
 
     def curves(
-        self, jobs: Any, curve: str, *, by: Any, every: Any, since: Any, until: Any, **options: Any
+        self,
+        jobs: Any,
+        curve: str | Sequence[str],
+        *,
+        by: Any,
+        every: Any,
+        since: Any,
+        until: Any,
+        **options: Any,
     ) -> Result:
         """Return points of curves from the stored states of jobs, re-aggregated."""
         names = self._job_ids(jobs)
-        state = self._span(names, since, until)
+        state = self._span(names, by, since, until)
         if every is not None and len(names) > 1:
             state = _one_series(state, _asked(jobs))
         points = curve_points(state, curve, by=by, every=every, **options)
         return Result(lambda: points)
 
-    def _span(self, names: Sequence[str], since: Any, until: Any) -> pa.Table:
-        """Return the stored states of jobs in a span of time."""
+    def _span(self, names: Sequence[str], by: Any, since: Any, until: Any) -> pa.Table:
+        """Return the stored states of jobs in a span of time; of all rows alone where no segment is kept."""
         state, _ = windows_of(
             within(
-                self._stored.states(names),
+                self._stored.states(names, whole=not by),
                 None if since is None else checked_timestamp(since),
                 None if until is None else checked_timestamp(until),
             )
@@ -335,11 +343,13 @@ class PredictionJobs:
         self._log_rows(METRICS, point_rows(job, found, wanted, clock), None)
         return found.metrics
 
-    def _reference(self, reference: Any, state: pa.Table, task: Any, options: Mapping[str, Any]) -> pa.Table:
+    def _reference(
+        self, reference: Any, state: pa.Table, task: Any, options: Mapping[str, Any], *, whole: bool = False
+    ) -> pa.Table:
         """Return the state to compare with: of another job, or of data."""
         if is_job(reference):
             job = resource_key(reference)
-            states, _ = windows_of(self._stored.states([job]))
+            states, _ = windows_of(self._stored.states([job], whole=whole))
             if states.num_rows:
                 return states
             if not is_path(reference):

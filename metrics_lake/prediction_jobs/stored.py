@@ -158,9 +158,15 @@ class Stored:
             newest_label=newest_label,
         )
 
-    def states(self, jobs: Sequence[str]) -> pa.Table:
-        """Return the stored states of jobs, each part as its newest call left it."""
-        rows = _newest_calls(self._query(PREDICTION_STATES, jobs, "SELECT * FROM {points}"))
+    def states(self, jobs: Sequence[str], *, whole: bool = False) -> pa.Table:
+        """Return the stored states of jobs, each part as its newest call left it.
+
+        Args:
+            jobs: Their ids.
+            whole: Without the states of segments; each call has some of all rows.
+        """
+        only = " WHERE segment_key = ''" if whole else ""
+        rows = _newest_calls(self._query(PREDICTION_STATES, jobs, f"SELECT * FROM {{points}}{only}"))
         names = ["created" if name == "timestamp" else name for name in rows.column_names]
         return rows.rename_columns(names).select(STATE_SCHEMA.names).cast(STATE_SCHEMA)
 

@@ -24,11 +24,11 @@ from metrics_lake.predictions.intervals import wilson
 from metrics_lake.predictions.long import Long
 from metrics_lake.predictions.options import Options
 from metrics_lake.predictions.rollup import rolled_up
+from metrics_lake.predictions.rows import with_segments
 from metrics_lake.predictions.state import merge_long
-from metrics_lake.resources import tags_from_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 __all__ = ["CURVES", "CURVE_SCHEMA", "curve_points"]
 
@@ -84,7 +84,7 @@ _OUT: Final[dict[str, Any]] = {
 
 def curve_points(
     state: pa.Table,
-    curve: str = "roc",
+    curve: str | Sequence[str] = "roc",
     *,
     by: Any = "stored",
     every: Any = "stored",
@@ -92,12 +92,12 @@ def curve_points(
     confidence: float = 0.95,
     bins: int = 15,
 ) -> pa.Table:
-    """Return the points of a curve of each job, window, segment and class that states hold.
+    """Return the points of curves of each job, window, segment and class that states hold.
 
     Args:
         state: What :func:`~metrics_lake.predictions.state.prediction_state` or ``merge_states`` returned, or
             rows of a lake's ``prediction_states``; those of one job, segment and window are merged first.
-        curve: One of :data:`CURVES`.
+        curve: One or several of :data:`CURVES`.
         by: As for :func:`~metrics_lake.predictions.finalize.finalize`.
         every: As for ``finalize``.
         points: Keep about so many points of each ROC or precision-recall curve, all of them exact, and say in
@@ -114,17 +114,20 @@ def curve_points(
             together.
         NotFoundError: No stored segments have the columns of ``by``.
     """
-    if curve not in _MAKERS:
-        raise InvalidInputError(
-            f"curve={curve!r} is not known.{near(str(curve), CURVES)}",
-            hint=f"Pass one of {', '.join(map(repr, CURVES))}.",
-            argument="curve",
-        )
+    curves = [curve] if isinstance(curve, str) else list(curve)
+    for name in curves:
+        if name not in _MAKERS:
+            raise InvalidInputError(
+                f"curve={name!r} is not known.{near(str(name), CURVES)}",
+                hint=f"Pass one or several of {', '.join(map(repr, CURVES))}.",
+                argument="curve",
+            )
     if points is not None and points < 2:
         raise InvalidInputError(f"points={points!r} is below 2.", hint="Pass points=200.", argument="points")
     options = Options(confidence=confidence, bins=bins)
     merged = rolled_up(merge_long(Long.from_arrow(state)), by=by, every=every)
-    return _to_table(merged, _MAKERS[curve](merged, options, points), curve)
+    found = [_to_table(merged, _MAKERS[name](merged, options, points), name) for name in curves]
+    return pa.concat_tables([CURVE_SCHEMA.empty_table(), *found])
 
 
 def _roc(state: Long, options: Options, points: int | None) -> pl.DataFrame:
@@ -315,15 +318,4 @@ def _to_table(state: Long, points: pl.DataFrame, curve: str) -> pa.Table:
     ).join(head, on="gid", how="left", maintain_order="left")  # fmt: skip
     order = ["resource", "window_start", "segment_key", "label"]
     frame = frame.sort(order, maintain_order=True).with_columns(curve=pl.lit(curve))
-    segments = pa.array(
-        [list(tags_from_key(key).items()) for key in frame["segment_key"].to_list()],
-        CURVE_SCHEMA.field("segment").type,
-    )
-    plain = frame.select(name for name in CURVE_SCHEMA.names if name != "segment").to_arrow()
-    return pa.Table.from_arrays(
-        [
-            segments if field.name == "segment" else plain.column(field.name).cast(field.type)
-            for field in CURVE_SCHEMA
-        ],
-        schema=CURVE_SCHEMA,
-    )
+    return with_segments(frame, CURVE_SCHEMA)

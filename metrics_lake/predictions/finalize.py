@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
-import pyarrow as pa
 
 from metrics_lake.predictions.exact import exact_values
 from metrics_lake.predictions.families import (
@@ -18,13 +17,14 @@ from metrics_lake.predictions.long import Long
 from metrics_lake.predictions.names import wanted
 from metrics_lake.predictions.options import Options
 from metrics_lake.predictions.rollup import rolled_up
-from metrics_lake.predictions.rows import OUT
+from metrics_lake.predictions.rows import OUT, with_segments
 from metrics_lake.predictions.schema import FINAL_SCHEMA
 from metrics_lake.predictions.state import merge_long
-from metrics_lake.resources import tags_from_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    import pyarrow as pa
 
 __all__ = ["finalise_long", "finalize", "to_table"]
 
@@ -109,15 +109,4 @@ def to_table(state: Long, rows: pl.DataFrame) -> pa.Table:
     head = state.head.select("gid", "resource", "window_start", "window_end", "segment_key")
     frame = rows.join(head, on="gid", how="left").with_row_index("order")
     frame = frame.sort("resource", "window_start", "segment_key", "order")
-    segments = pa.array(
-        [list(tags_from_key(key).items()) for key in frame["segment_key"].to_list()],
-        FINAL_SCHEMA.field("segment").type,
-    )
-    plain = frame.select(name for name in FINAL_SCHEMA.names if name != "segment").to_arrow()
-    return pa.Table.from_arrays(
-        [
-            segments if field.name == "segment" else plain.column(field.name).cast(field.type)
-            for field in FINAL_SCHEMA
-        ],
-        schema=FINAL_SCHEMA,
-    )
+    return with_segments(frame, FINAL_SCHEMA)

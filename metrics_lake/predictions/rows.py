@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import polars as pl
+import pyarrow as pa
+
+from metrics_lake.resources import tags_from_key
 
 if TYPE_CHECKING:
     from metrics_lake.predictions.long import Long
 
-__all__ = ["OUT", "Values", "counted", "distribution", "labelled", "out"]
+__all__ = ["OUT", "Values", "counted", "distribution", "labelled", "out", "with_segments"]
 
 OUT: Final[dict[str, Any]] = {
     "gid": pl.Int64,
@@ -148,3 +151,16 @@ def distribution(shares: pl.DataFrame) -> list[pl.LazyFrame]:
         out(entropy, "entropy", pl.col("entropy"), n="n", method="nats, of class_distribution"),
         out(entropy, "num_classes", pl.col("classes"), n="n"),
     ]
+
+
+def with_segments(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
+    """Return a frame as a table of a schema whose ``segment`` is read from the frame's ``segment_key``."""
+    segments = pa.array(
+        [list(tags_from_key(key).items()) for key in frame["segment_key"].to_list()],
+        schema.field("segment").type,
+    )
+    plain = frame.select(name for name in schema.names if name != "segment").to_arrow()
+    arrays = [
+        segments if field.name == "segment" else plain.column(field.name).cast(field.type) for field in schema
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)

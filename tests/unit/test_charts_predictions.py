@@ -45,9 +45,15 @@ def rows_of(chart):
     spec = chart.to_dict()
     rows = []
     for each in spec.get("datasets", {}).values():
-        rows += list(csv.DictReader(io.StringIO(each))) if isinstance(each, str) else each
+        rows += map(_decoded, csv.DictReader(io.StringIO(each))) if isinstance(each, str) else each
     rows += [row for row in spec.get("data", {}).get("values", []) if isinstance(row, dict)]
     return rows
+
+
+def _decoded(row):
+    """Return a row of CSV with its numbers as numbers; only ids and names of classes are texts."""
+    texts = ("group", "metric", "kind", "job", "reason", "panel", "truth", "pred")
+    return {name: text if name in texts else float(text) if text else None for name, text in row.items()}
 
 
 def told(chart):
@@ -204,7 +210,8 @@ def test_a_line_breaks_where_there_is_no_window_and_no_value(segments):
     assert why == "the truth has one class only"
     assert "without one (crosses say why)" in told(chart)
     assert ("bands" in told(chart)) == (segments <= 3)
-    assert "\N{MULTIPLICATION SIGN}" in svg_of(chart)
+    crosses = svg_of(chart).count("\N{MULTIPLICATION SIGN}")
+    assert crosses == (1 if segments == 1 else segments + 1)
 
 
 def test_estimates_are_dashed_in_the_panel_of_what_they_estimate():
@@ -216,7 +223,7 @@ def test_estimates_are_dashed_in_the_panel_of_what_they_estimate():
         ("roc_auc", "measured"),
         ("roc_auc", "estimated"),
         ("drift/psi", "measured"),
-        ("drift/psi", None),
+        ("drift/psi", ""),
     }
     assert 'stroke-dasharray="5,3"' in svg_of(chart)
 
@@ -316,3 +323,30 @@ def test_the_page_has_one_look_and_no_clashing_names():
     spec = json.loads(PredictionMetrics(finalize(state, "all"), state).plot(dark=True).to_json())
     assert spec["config"]["background"] == "#16191d"
     assert not [part for part in spec["concat"] if "config" in part]
+
+
+def test_thousands_of_values_are_cut_by_whole_metrics_and_segments():
+    def rows(num_segments, metrics):
+        return pa.Table.from_pylist(
+            [
+                {
+                    "resource": "job",
+                    "window_start": START + dt.timedelta(days=day),
+                    "window_end": START + dt.timedelta(days=day + 1),
+                    "segment": [("country", f"c{i}")],
+                    "metric": metric,
+                    "value": 0.5,
+                }
+                for metric in metrics
+                for day in range(300)
+                for i in range(num_segments)
+            ],
+            schema=finalize(scored(10), ["mae"]).schema,
+        )
+
+    few = charts.windows(rows(20, ["brier", "accuracy", "f1"]))
+    assert "1 of 3 metrics" in told(few)
+    assert {row["metric"] for row in rows_of(few)} == {"accuracy"}
+    many = charts.windows(rows(40, ["brier"]))
+    assert "33 of 40 segments" in told(many)
+    assert len(rows_of(many)) == 33 * 300

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -321,6 +322,13 @@ def test_wrong_options_are_named(options, message):
     with pytest.raises(InvalidInputError) as caught:
         curve_points(prediction_state(scored(), score="p", truth="y"), **options)
     assert message in str(caught.value)
+
+
+def test_several_curves_at_once_are_those_of_each():
+    state = prediction_state(scored(), score="p", truth="y", by="country")
+    together = curve_points(state, ["roc", "calibration", "residuals"], points=30)
+    each = [curve_points(state, curve, points=30) for curve in ("roc", "calibration")]
+    assert together.equals(pa.concat_tables(each))
 
 
 def test_curves_of_a_lake(tmp_path):
