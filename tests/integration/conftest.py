@@ -12,6 +12,22 @@ from pathlib import Path
 import pytest
 from browser import MISSING, Browser, chromium
 
+from metrics_lake.storage import open_storage
+
+
+@pytest.fixture
+def s3(s3_server, s3_proxy):
+    """A storage on the S3 server through the proxy."""
+    with open_storage(s3_server.url(), s3_server.options(endpoint_url=s3_proxy.url)) as storage:
+        yield storage
+
+
+@pytest.fixture
+def gcs(gcs_server, gcs_proxy):
+    """A storage on the GCS emulator through the proxy."""
+    with open_storage(gcs_server.url(), gcs_server.options(endpoint_url=gcs_proxy.url)) as storage:
+        yield storage
+
 
 class Family:
     """Forks children of a process that has everything imported; see ``children.py``."""

@@ -44,19 +44,6 @@ def run_python(code, *arguments, check=True):
     )
 
 
-@pytest.fixture
-def s3(s3_server, s3_proxy):
-    """A storage on the S3 server through the proxy."""
-    with open_storage(s3_server.url(), s3_server.options(endpoint_url=s3_proxy.url)) as storage:
-        yield storage
-
-
-@pytest.fixture
-def gcs(gcs_server, gcs_proxy):
-    with open_storage(gcs_server.url(), gcs_server.options(endpoint_url=gcs_proxy.url)) as storage:
-        yield storage
-
-
 @pytest.fixture(params=["s3", "gcs"])
 def remote(request):
     """A storage and the proxy before it."""

@@ -5,19 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from metrics_lake.errors import ObjectNotFoundError
-from metrics_lake.storage import open_storage
-
-
-@pytest.fixture
-def s3(s3_server, s3_proxy):
-    with open_storage(s3_server.url(), s3_server.options(endpoint_url=s3_proxy.url)) as storage:
-        yield storage
-
-
-@pytest.fixture
-def gcs(gcs_server, gcs_proxy):
-    with open_storage(gcs_server.url(), gcs_server.options(endpoint_url=gcs_proxy.url)) as storage:
-        yield storage
 
 
 @pytest.fixture(params=["s3", "gcs"])
