@@ -286,6 +286,11 @@ class Result:
         Raises:
             InvalidInputError: Altair is not installed, an argument is wrong, or no columns can be drawn.
             MetricsLakeError: As for ``arrow``.
+
+        >>> import pyarrow as pa
+        >>> rows = pa.table({"hour": [1, 2, 3], "loss": [0.9, 0.5, 0.25]})
+        >>> Result(lambda: rows).plot(x="hour", y="loss").title.subtitle
+        ['3 rows']
         """
         from metrics_lake import charts
 

@@ -12,7 +12,7 @@ from metrics_lake.points import checked_step, checked_timestamp
 from metrics_lake.reader.cache import ByteCache
 from metrics_lake.reader.drawing import draw
 from metrics_lake.reader.history import history_query, list_resources, rows_to_copy
-from metrics_lake.reader.overview import ambiguous_series
+from metrics_lake.reader.overview import Overview, ambiguous_series
 from metrics_lake.reader.recent import SCAN_ROWS
 from metrics_lake.reader.selection import Ids, IdsLike, Selection, Steps, StepsLike
 from metrics_lake.reader.table import TableReader
@@ -282,8 +282,10 @@ class Reader:
             return table.stream(snapshot, selection, asked.sql, dict(asked.bindings))
 
         def drawn(x: str | None, max_points: int) -> Drawn:
+            parts = tuple(table.summary_parts(snapshot, selection))
+            overview = Overview(table, snapshot, parts, instant)
             return draw(
-                table.summaries(snapshot, selection, instant=instant),
+                overview.series(selection.resources, selection.metrics),
                 selection,
                 lambda part, sql, bindings: table.run(snapshot, part, sql, bindings),
                 x=x,

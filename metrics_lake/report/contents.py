@@ -94,6 +94,8 @@ def _facts(lake: MetricsLake, pinned: Any, resources: Any) -> dict[str, str]:
 
 def _asked(overview: pa.Table, metrics: Any) -> pa.Table:
     """Return the metrics that were asked for, those asked for by id in their order."""
+    import pyarrow as pa
+
     from metrics_lake.resources import Glob
 
     wanted = [metrics] if isinstance(metrics, str | Glob) else list(metrics)
@@ -104,7 +106,7 @@ def _asked(overview: pa.Table, metrics: Any) -> pa.Table:
         for at, name in enumerate(names)
         if (each.matches(name) if isinstance(each, Glob) else name == each)
     ]
-    return overview.take(list(dict.fromkeys(order)))
+    return overview.take(pa.array(list(dict.fromkeys(order)), pa.int64()))
 
 
 def _ranked(rows: Sequence[Mapping[str, Any]], best: str | None) -> str | None:

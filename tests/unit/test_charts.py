@@ -1,14 +1,19 @@
 """Charts: their real data, marks, counts and words."""
 
 import csv
+import datetime as dt
 import io
+import json
 import math
+import sys
 
 import pyarrow as pa
 import pytest
 
-from metrics_lake import MetricsLake
-from metrics_lake.charts import Drawn, curves, short_labels
+from metrics_lake import InvalidInputError, MetricsLake, glob
+from metrics_lake.charts import MAX_POINTS, Drawn, curves, parallel, ranking, scatter, short_labels, themed
+
+START = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
 
 
 def points_of(spec):
@@ -17,8 +22,21 @@ def points_of(spec):
     return list(csv.DictReader(io.StringIO(text)))
 
 
+def values_of(spec):
+    """Return all rows that a chart carries as JSON."""
+    return [row for each in spec["datasets"].values() if isinstance(each, list) for row in each]
+
+
+def layers_of(spec):
+    return spec.get("spec", spec)["layer"]
+
+
 def marks_of(spec):
-    return {layer["mark"]["type"] for layer in spec.get("spec", spec)["layer"]}
+    return [layer["mark"]["type"] for layer in layers_of(spec)]
+
+
+def told(spec):
+    return " · ".join(spec["title"]["subtitle"])
 
 
 @pytest.fixture
@@ -27,13 +45,16 @@ def lake(tmp_path):
         yield made
 
 
+# ---- histories ---------------------------------------------------------------------------------------------
+
+
 def test_a_history_is_a_line_with_its_points(lake):
     lake.log_series("digits/1", "loss", [0.9, 0.5, 0.25], steps=[0, 5, 10])
     spec = lake.history("digits/1", "loss").plot().to_dict()
     assert [(row["x"], row["y"]) for row in points_of(spec)] == [("0", "0.9"), ("5", "0.5"), ("10", "0.25")]
-    assert {"line", "point"} <= marks_of(spec)
-    assert spec["title"]["text"] == "loss"
-    assert spec["title"]["subtitle"] == ["1 series · 3 points"]
+    assert marks_of(spec) == ["line", "point", "point"]
+    assert spec["title"] == {"text": "loss", "subtitle": ["1 series · 3 points"]}
+    assert "1 series" in spec["description"]
 
 
 def test_thinning_for_drawing_keeps_extremes_and_says_so(lake):
@@ -44,7 +65,17 @@ def test_thinning_for_drawing_keeps_extremes_and_says_so(lake):
     drawn = [(int(row["x"]), float(row["y"])) for row in points_of(spec)]
     assert len(drawn) <= 2000
     assert {(12_345, 7.0), (23_456, -7.0), (0, values[0]), (49_999, values[-1])} <= set(drawn)
-    assert spec["title"]["subtitle"] == [f"1 series · {len(drawn):,} of 50,000 points shown, extremes kept"]
+    assert told(spec) == f"1 series · {len(drawn):,} of 50,000 points shown, extremes kept"
+    thin = lake.history("run", "m", downsample=2000).rows()
+    assert drawn == [(row["step"], row["value"]) for row in thin]
+
+
+def test_an_infinity_hides_no_finite_extreme(lake):
+    values = [0.0] * 10_000
+    values[5_000:5_004] = [math.inf, 9.0, -9.0, -math.inf]
+    lake.log_series("run", "m", values, steps=range(10_000))
+    found = {row["x"]: row["y"] or row["mark"] for row in points_of(lake.history().plot().to_dict())}
+    assert [found[str(at)] for at in range(5_000, 5_004)] == ["inf", "9", "-9", "-inf"]
 
 
 def test_what_is_no_number_is_counted(lake):
@@ -54,10 +85,226 @@ def test_what_is_no_number_is_counted(lake):
     spec = lake.history("run", "m").plot().to_dict()
     assert [row["y"] for row in points_of(spec)] == ["1", "", "2", "", "", "3"]
     assert [row["mark"] for row in points_of(spec)] == ["", "NaN", "", "inf", "-inf", ""]
-    told = " ".join(spec["title"]["subtitle"])
-    assert "3 NaN or infinite, marked at the edge" in told
-    assert "left out: 1 non-numeric value" in told
-    assert "left out: 1 point without a step" in told
+    assert "3 NaN or infinite, marked at the edge" in told(spec)
+    assert "left out: 1 non-numeric value" in told(spec)
+    assert "left out: 1 point without a step" in told(spec)
+
+
+def test_only_texts_are_an_empty_chart(lake):
+    lake.log_metric("run", "m", "relu")
+    assert points_of(lake.history("run", "m").plot().to_dict()) == []
+
+
+def test_a_repeated_step_shows_its_newest_point(lake):
+    lake.log_series("run", "m", [1.0, 2.0, 3.0], steps=[0, 1, 2])
+    lake.log_series("run", "m", [20.0, 30.0], steps=[1, 2])
+    spec = lake.history("run", "m").plot().to_dict()
+    assert [row["y"] for row in points_of(spec)] == ["1", "20", "30"]
+    assert lake.history("run", "m").values() == [1.0, 2.0, 20.0, 3.0, 30.0]
+
+
+def test_the_picture_is_of_the_snapshot_of_the_result(lake):
+    lake.log_series("run", "m", [1.0, 2.0], steps=[0, 1])
+    result = lake.history("run", "m")
+    lake.log_metric("run", "m", 3.0, step=2)
+    lake.flush()
+    assert len(points_of(result.plot().to_dict())) == 2
+
+
+def test_x_is_a_step_a_time_or_the_time_since_the_start(lake):
+    for at, run in enumerate(["a", "b"]):
+        times = [START + dt.timedelta(days=at, minutes=minute) for minute in (0, 30, 60)]
+        lake.log_series(run, "m", [1.0, 2.0, 3.0], steps=[0, 1, 2], timestamps=times)
+    result = lake.history(None, "m")
+    assert [row["x"] for row in points_of(result.plot("relative").to_dict())] == ["0", "30", "60"] * 2
+    timed = result.plot("timestamp").to_dict()
+    assert float(points_of(timed)[3]["x"]) == (START + dt.timedelta(days=1)).timestamp() * 1000
+    assert layers_of(timed)[0]["encoding"]["x"]["type"] == "temporal"
+    lake.log_metric("c", "n", 1.0)
+    assert layers_of(lake.history("c", "n").plot().to_dict())[0]["encoding"]["x"]["title"] == "time (UTC)"
+    with pytest.raises(InvalidInputError, match=r"'epoch'.*'relative'"):
+        result.plot("epoch")
+    with pytest.raises(InvalidInputError, match="y"):
+        result.plot(y="m")
+
+
+def test_a_logarithmic_axis_counts_what_it_cannot_show(lake):
+    lake.log_series("run", "m", [1.0, 0.0, -1.0, 10.0], steps=range(4))
+    spec = lake.history("run", "m").plot(log=True).to_dict()
+    assert layers_of(spec)[0]["encoding"]["y"]["scale"]["type"] == "log"
+    assert [row["y"] for row in points_of(spec)] == ["1", "", "", "10"]
+    assert "left out: 2 points not above 0" in told(spec)
+
+
+def test_smoothing_is_said(lake):
+    lake.log_series("run", "m", [float(at % 2) for at in range(100)], steps=range(100))
+    spec = lake.history("run", "m", smooth=0.9).plot().to_dict()
+    assert "smoothed 0.9" in told(spec)
+    smooth = lake.history("run", "m", smooth=0.9).values()
+    assert [float(row["y"]) for row in points_of(spec)] == pytest.approx(smooth)
+
+
+def test_several_metrics_are_panels(lake):
+    for run in ("a", "b"):
+        lake.log_series(run, "loss", [3.0, 2.0])
+        lake.log_series(run, "acc", [0.5, 0.6])
+    spec = lake.history().plot("timestamp").to_dict()
+    assert spec["facet"]["field"] == "metric"
+    assert spec["resolve"]["scale"]["y"] == "independent"
+    assert spec["title"]["text"] == "2 metrics"
+
+
+@pytest.mark.parametrize(
+    ("runs", "has_legend", "has_dashes"),
+    [(1, False, False), (5, True, False), (12, True, True), (200, False, False)],
+)
+def test_few_lines_have_a_legend_and_many_have_none(runs, has_legend, has_dashes):
+    drawn = Drawn(history(runs), "step", runs * 2, runs)
+    spec = curves(drawn).to_dict()
+    encoding = layers_of(spec)[0]["encoding"]
+    assert bool(encoding["color"]["legend"]) == has_legend
+    assert ("strokeDash" in encoding) == has_dashes
+    if has_legend:
+        assert encoding["color"]["scale"]["domain"] == [str(at) for at in range(runs)]
+
+
+def test_of_very_many_series_the_first_are_drawn(lake):
+    lake.append(history(250).drop_columns(["tags_key"]))
+    spec = lake.history(None, "m").plot().to_dict()
+    assert told(spec) == "200 of 250 series · 400 points"
+    assert len({row["s"] for row in points_of(spec)}) == 200
+
+
+def test_a_tag_can_be_what_colours_stand_for(lake):
+    for fold in range(3):
+        for run in ("a", "b"):
+            lake.log_series(run, "acc", [0.1, 0.2], steps=[0, 1], tags={"fold": fold})
+    spec = lake.history(None, "acc").plot(color="fold").to_dict()
+    assert layers_of(spec)[0]["encoding"]["color"]["scale"]["domain"] == ["0", "1", "2"]
+    assert {row["series"] for row in values_of(spec)} >= {"a fold=0", "b fold=2"}
+    with pytest.raises(InvalidInputError, match=r"'epoch'.*fold"):
+        lake.history(None, "acc").plot(color="epoch")
+
+
+def test_hostile_ids_are_data_and_nothing_else(lake):
+    name = "</script><script>'\"\n,;\\ \x1b[31m"
+    lake.log_series(name, "m", [1.0, 2.0], steps=[0, 1])
+    lake.log_series("other", "m", [1.0, 2.0], steps=[0, 1])
+    spec = lake.history(None, "m").plot().to_dict()
+    assert name in {row.get("resource") for row in values_of(spec)}
+    assert json.loads(json.dumps(spec)) == spec
+    assert all(row["series"].isprintable() for row in values_of(spec))
+
+
+def test_no_points_are_an_empty_chart():
+    for x in ("step", "relative", "timestamp"):
+        spec = curves(Drawn(history(0), x, 0, 0)).to_dict()
+        assert points_of(spec) == []
+        assert told(spec) == "0 series · 0 points"
+
+
+def history(runs):
+    """Return two points of each run."""
+    return pa.table(
+        {
+            "resource": pa.array([f"digits/{at}" for at in range(runs) for _ in range(2)], pa.string()),
+            "metric": pa.array(["m"] * runs * 2, pa.string()),
+            "tags_key": pa.array([""] * runs * 2, pa.string()),
+            "step": pa.array([0, 1] * runs, pa.int64()),
+            "timestamp": pa.array([START] * runs * 2, pa.timestamp("us", tz="UTC")),
+            "value": pa.array([float(at) for at in range(runs * 2)], pa.float64()),
+        }
+    )
+
+
+# ---- leaderboards, run tables, queries ---------------------------------------------------------------------
+
+
+def test_a_leaderboard_is_bars_in_order(lake):
+    for run, value in (("a", 0.5), ("b", math.inf), ("c", 0.9)):
+        lake.log_metric(f"digits/{run}", "acc", value)
+    spec = lake.best("acc", mode="max").plot().to_dict()
+    assert [layer["mark"]["type"] for layer in spec["layer"]] == ["bar", "text"]
+    assert spec["layer"][0]["encoding"]["y"]["sort"] == ["1.  b", "2.  c", "3.  a"]
+    assert [(row["value"], row["text"]) for row in values_of(spec)] == [
+        (None, "inf"),
+        (0.9, "0.9"),
+        (0.5, "0.5"),
+    ]
+
+
+def test_a_long_leaderboard_says_what_it_leaves_out():
+    rows = pa.table(
+        {
+            "rank": range(1, 101),
+            "resource": [f"r{at}" for at in range(100)],
+            "metric": ["m"] * 100,
+            "value": [float(100 - at) for at in range(100)],
+        }
+    )
+    spec = ranking(rows).to_dict()
+    assert len(values_of(spec)) == 50
+    assert told(spec) == "the first 50 of 100 resources"
+
+
+def test_a_run_table_is_parallel_axes(lake):
+    for at in range(4):
+        lake.log_params(f"run/{at}", {"lr": 10.0**-at, "optimizer": ["adam", "sgd"][at % 2], "same": 1})
+        lake.log_metric(f"run/{at}", "acc", at / 4)
+    spec = lake.compare(glob("run/*")).plot().to_dict()
+    rows = [row for row in values_of(spec) if "c" in row]
+    axes = list(dict.fromkeys(row["axis"] for row in rows))
+    assert axes == ["params/lr", "params/optimizer", "acc"]
+    # A learning rate over decades stands on a logarithmic axis; the colour is the last metric.
+    assert [row["y"] for row in rows if row["axis"] == axes[0]] == pytest.approx([1, 2 / 3, 1 / 3, 0])
+    assert [row["c"] for row in rows if row["axis"] == axes[0]] == pytest.approx([0, 1 / 3, 2 / 3, 1])
+    assert "coloured by acc" in told(spec)
+    scattered = lake.compare(glob("run/*")).plot(x="params/lr", y="acc").to_dict()
+    assert [(row["x"], row["y"]) for row in points_of(scattered)][:2] == [("1", "0"), ("0.1", "0.25")]
+
+
+def test_parallel_axes_need_something_that_differs():
+    rows = pa.table({"resource": ["a", "b"], "x": [1, 1], "y": [1, 2]})
+    with pytest.raises(InvalidInputError, match="fewer than two columns"):
+        parallel(rows)
+
+
+def test_a_query_is_drawn_by_its_columns(lake):
+    lake.log_series("run", "m", [1.0, 2.0, 3.0], steps=[0, 1, 2])
+    result = lake.sql("select step as x, value as y, metric as kind from metrics order by step")
+    spec = result.plot(color="kind").to_dict()
+    assert [(row["x"], row["y"], row["c"]) for row in points_of(spec)] == [
+        ("0", "1", "m"),
+        ("1", "2", "m"),
+        ("2", "3", "m"),
+    ]
+    with pytest.raises(InvalidInputError, match=r"no column 'nothing'.*x, y, kind"):
+        result.plot(x="nothing")
+    with pytest.raises(InvalidInputError, match=r"cannot be drawn.*two columns"):
+        lake.sql("select resource from metrics").plot()
+    with pytest.raises(InvalidInputError, match="no numbers"):
+        lake.sql("select resource, metric from metrics").plot(x="resource", y="metric")
+
+
+def test_a_scatter_counts_what_it_cannot_show():
+    rows = pa.table({"x": [1, 2, 3, 4], "y": [1.0, math.nan, None, 0.0]})
+    assert told(scatter(rows, "x", "y").to_dict()) == "2 rows · 2 rows left out"
+    assert told(scatter(rows, "x", "y", log=True).to_dict()) == "1 row · 3 rows left out"
+    many = pa.table({"x": range(MAX_POINTS + 1), "y": range(MAX_POINTS + 1)})
+    with pytest.raises(InvalidInputError, match="at most 40,000"):
+        scatter(many, "x", "y")
+
+
+# ---- looks -------------------------------------------------------------------------------------------------
+
+
+def test_a_chart_can_be_dark(lake):
+    lake.log_series("run", "m", [1.0, 2.0])
+    light = lake.history().plot()
+    dark = lake.history().plot(dark=True)
+    assert light.to_dict()["config"]["background"] == "#ffffff"
+    assert themed(light, dark=True).to_dict()["config"] == dark.to_dict()["config"]
+    assert light.to_dict()["config"]["background"] == "#ffffff"
 
 
 def test_short_labels_stay_different():
@@ -65,20 +312,14 @@ def test_short_labels_stay_different():
     labels = short_labels(ids, 20)
     assert len(set(labels)) == 30
     assert all(len(label) <= 20 for label in labels)
+    assert short_labels(["same", "same"]) == ["same", "same"]
+    assert short_labels(["a/b", "a/b/c"]) == ["b", "b/c"]
+    assert short_labels([]) == []
+    assert len(set(short_labels(["x\n", "x\t", "x\r"]))) == 3
 
 
-def test_no_points_are_an_empty_chart():
-    empty = pa.table(
-        {
-            "resource": pa.array([], pa.string()),
-            "metric": pa.array([], pa.string()),
-            "tags_key": pa.array([], pa.string()),
-            "step": pa.array([], pa.int64()),
-            "timestamp": pa.array([], pa.timestamp("us", tz="UTC")),
-            "value": pa.array([], pa.float64()),
-        }
-    )
-    for x in ("step", "relative", "timestamp"):
-        spec = curves(Drawn(empty, x, 0, 0)).to_dict()
-        assert points_of(spec) == []
-        assert spec["title"]["subtitle"] == ["0 series · 0 points"]
+def test_a_missing_altair_is_told(lake, monkeypatch):
+    lake.log_series("run", "m", [1.0, 2.0])
+    monkeypatch.setitem(sys.modules, "altair", None)
+    with pytest.raises(InvalidInputError, match=r'pip install "metrics-lake\[plot\]"'):
+        lake.history().plot()
