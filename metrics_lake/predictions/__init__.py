@@ -5,7 +5,6 @@ Knows no lake, no storage and no clock.
 
 from metrics_lake.predictions.curve_points import CURVE_SCHEMA, CURVES, curve_points
 from metrics_lake.predictions.finalize import finalize
-from metrics_lake.predictions.labels_join import LabelledState, labelled_state
 from metrics_lake.predictions.metrics import PredictionMetrics
 from metrics_lake.predictions.names import METRICS
 from metrics_lake.predictions.points import MetricPoint, metric_points
@@ -20,7 +19,6 @@ __all__ = [
     "METRICS",
     "STATE_SCHEMA",
     "Binary",
-    "LabelledState",
     "MetricPoint",
     "Multiclass",
     "PredictionMetrics",
@@ -28,7 +26,6 @@ __all__ = [
     "Task",
     "curve_points",
     "finalize",
-    "labelled_state",
     "merge_states",
     "metric_points",
     "prediction_state",

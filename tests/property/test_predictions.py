@@ -16,7 +16,6 @@ from metrics_lake.predictions import (
     Binary,
     PredictionMetrics,
     finalize,
-    labelled_state,
     merge_states,
     prediction_state,
 )
@@ -441,23 +440,6 @@ def test_reader_gives_the_state_of_the_table(seed, batch):
     options = {"score": "s", "truth": "y", "by": "c"}
     batches = (data.slice(start, batch) for start in range(0, 1000, batch))
     assert_same_state(prediction_state(batches, **options), prediction_state(data, **options))
-
-
-@settings(max_examples=8, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.sampled_from([2, 40, 500]))
-def test_labels_in_pieces_give_the_state_of_one_pass(seed, size):
-    data = table(seed, size).with_row_index("id")
-    rng = np.random.default_rng(seed)
-    predictions = data.select("id", "s", "c")
-    wrong = data.select("id", y=~pl.col("y"), seq=0).sample(fraction=0.5, seed=seed % 1000)
-    right = data.select("id", "y", seq=1)
-    strangers = pl.DataFrame({"id": [size + 5], "y": [True], "seq": [1]}, schema=right.schema)
-    labels = pl.concat([wrong.cast(right.schema), right, strangers]).sample(
-        fraction=1, shuffle=True, seed=int(rng.integers(99))
-    )
-    found = labelled_state(predictions, labels, key="id", truth="y", newest="seq", score="s", by="c")
-    assert_same_state(found.state, prediction_state(data.select("s", "y", "c"), score="s", truth="y", by="c"))
-    assert (found.num_labels, found.num_unmatched, found.num_relabelled) == (size + 1, 1, wrong.height)
 
 
 # -- drift ------------------------------------------------------------------------------------------------

@@ -23,7 +23,6 @@ from metrics_lake.predictions import (
     PredictionMetrics,
     Regression,
     finalize,
-    labelled_state,
     merge_states,
     metric_points,
     prediction_state,
@@ -579,52 +578,6 @@ def test_chosen_metrics_only():
     assert {"roc_auc", "f1@0.5", "score_p50"} <= names
     assert "f1" not in names
     assert "log_loss" not in names
-
-
-# -- late labels ------------------------------------------------------------------------------------------
-
-
-def test_labels_join_by_several_keys_and_report_what_they_met():
-    predictions = pl.DataFrame({"id": [1, 1, 2], "day": ["a", "b", "a"], "s": [0.9, 0.1, 0.4]})
-    labels = pl.DataFrame({"id": [1, 2, 3], "day": ["a", "a", "a"], "y": [True, False, True]})
-    found = labelled_state(predictions, labels, key=["id", "day"], score="s")
-    assert (found.num_labels, found.num_unmatched, found.num_relabelled) == (3, 1, 0)
-    assert value(found.state, "num_ground_truth_observations") == 2
-    assert value(found.state, "coverage") == pytest.approx(2 / 3)
-    assert value(found.state, "roc_auc") == 1.0
-
-
-def test_labels_of_files_and_readers(tmp_path):
-    data = sample(500).with_row_index("id")
-    data.select("id", "s", "country").write_parquet(tmp_path / "p.parquet")
-    labels = data.select("id", "y").to_arrow().to_reader()
-    found = labelled_state(tmp_path / "p.parquet", labels, key="id", truth="y", score="s", by="country")
-    assert value(found.state, "log_loss") == pytest.approx(sk.log_loss(data["y"], data["s"]), rel=1e-12)
-
-
-JOIN_ERRORS = {
-    "types": ({"id": ["1"], "y": [True]}, {}, "Int64 in the predictions and String"),
-    "doubled labels": ({"id": [1, 1], "y": [True, False]}, {}, "1 keys have several labels"),
-    "nothing matches": ({"id": [9], "y": [True]}, {}, "None of the 1 labels"),
-    "no truth": ({"id": [1], "y": [True], "z": [1]}, {}, "not clear which column of the labels"),
-    "near truth": ({"id": [1], "churned": [True]}, {"truth": "churnd"}, "Did you mean 'churned'"),
-    "no key": ({"idd": [1], "y": [True]}, {}, "Did you mean 'idd'"),
-}
-
-
-@pytest.mark.parametrize("case", JOIN_ERRORS)
-def test_wrong_labels_are_explained(case):
-    labels, options, message = JOIN_ERRORS[case]
-    predictions = pl.DataFrame({"id": [1, 2], "s": [0.5, 0.5]})
-    with pytest.raises(InvalidInputError, match=message) as caught:
-        labelled_state(predictions, pl.DataFrame(labels), key="id", score="s", **options)
-    assert caught.value.hint
-
-
-def test_doubled_prediction_keys_are_refused():
-    predictions = pl.DataFrame({"id": [1, 1], "s": [0.5, 0.5]})
-    with pytest.raises(InvalidInputError, match="a key occurs more than once"):
-        labelled_state(predictions, pl.DataFrame({"id": [1], "y": [True]}), key="id", score="s")
 
 
 # -- points -----------------------------------------------------------------------------------------------
