@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute
 
 from metrics_lake.errors import InvalidInputError
 from metrics_lake.points import checked_timestamp, rows_of_points
 from metrics_lake.prediction_jobs.stored import windows_of
-from metrics_lake.predictions import FINAL_SCHEMA, PredictionMetrics, finalize, merge_states, metric_points
+from metrics_lake.predictions import FINAL_SCHEMA, PredictionMetrics, finalize, metric_points
+from metrics_lake.predictions.long import Long
 from metrics_lake.predictions.roles import RESERVED_SEGMENTS
+from metrics_lake.predictions.state import merge_long
 from metrics_lake.resources import canonical_tags, tags_from_key, tags_key
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from metrics_lake.predictions import MetricPoint
 
 __all__ = ["Answer", "Coverage", "Wanted", "answer", "checked_tags", "point_rows"]
-
-pc: Any = pyarrow.compute  # pyarrow-stubs knows no Python scalars as arguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ class Wanted:
     tags: Mapping[str, str]
     step: int | None = None
     timestamp: int | None = None
-    reference: pa.Table | None = None
+    reference: Long | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,7 @@ def checked_tags(tags: Mapping[str, Any] | None) -> dict[str, str]:
     return own
 
 
-def answer(job: str, states: Sequence[pa.Table], wanted: Wanted, coverage: Coverage | None) -> Answer:
+def answer(job: str, states: Sequence[Long], wanted: Wanted, coverage: Coverage | None) -> Answer:
     """Return the numbers of a job from the states of its parts.
 
     Raises:
@@ -86,7 +85,7 @@ def answer(job: str, states: Sequence[pa.Table], wanted: Wanted, coverage: Cover
     """
     columns = {name for state in states for name in _segment_columns(state)}
     _refuse_clash(wanted.tags, columns, "which is a segment's column")
-    plain, lengths = windows_of(pa.concat_tables(states))
+    plain, lengths = windows_of(Long.concat(states))
     if len(lengths) > 1:
         told = " and ".join(map(repr, sorted(lengths)))
         raise InvalidInputError(
@@ -94,7 +93,7 @@ def answer(job: str, states: Sequence[pa.Table], wanted: Wanted, coverage: Cover
             hint="Pass the same every= for all parts of a job.",
             argument="every",
         )
-    merged = merge_states(plain)
+    merged = merge_long(plain)
     metrics = wanted.metrics
     if coverage is not None and not isinstance(metrics, str):
         metrics = [name for name in metrics if name not in _COVERAGE]
@@ -136,9 +135,8 @@ def _coverage_rows(job: str, coverage: Coverage) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=FINAL_SCHEMA)
 
 
-def _segment_columns(state: pa.Table) -> set[str]:
-    keys: list[Any] = pc.unique(state.column("segment_key")).to_pylist()
-    return {name for key in keys for name in tags_from_key(key)}
+def _segment_columns(state: Long) -> set[str]:
+    return {name for key in set(state.head["segment_key"]) for name in tags_from_key(key)}
 
 
 def _refuse_clash(tags: Mapping[str, str], taken: Sequence[str] | set[str], why: str) -> None:

@@ -15,10 +15,13 @@ from metrics_lake.prediction_jobs.answers import Answer, Coverage, Wanted, answe
 from metrics_lake.prediction_jobs.reference import is_job, is_path, reference_state
 from metrics_lake.prediction_jobs.rows import as_rows, framed, within
 from metrics_lake.prediction_jobs.stored import Stored, View, marked, windows_of
-from metrics_lake.predictions import PredictionMetrics, curve_points, finalize, prediction_state
+from metrics_lake.predictions import PredictionMetrics, curve_points, finalize
 from metrics_lake.predictions.keyed import keyed_rows, keyed_state, stored_columns
 from metrics_lake.predictions.late_labels import Hits, Labels, label_rows
+from metrics_lake.predictions.long import Long
 from metrics_lake.predictions.roles import every_text
+from metrics_lake.predictions.rollup import one_job
+from metrics_lake.predictions.state import long_state
 from metrics_lake.progress import progress_bar
 from metrics_lake.resources import Glob, nearest, resource_key
 from metrics_lake.result import Result
@@ -94,9 +97,7 @@ class PredictionJobs:
         fits: dict[str, int] = {}
         if key is None:
             every = None if options.get("every") is None else every_text(options["every"])
-            state = prediction_state(
-                data, truth=truth, task=task, exact=exact, part=name, resource=job, **options
-            )
+            state = long_state(data, truth=truth, task=task, exact=exact, part=name, resource=job, **options)
         else:
             rows, spec = keyed_rows(data, key=key, task=task, **options)
             every = spec["every"]
@@ -193,7 +194,7 @@ class PredictionJobs:
         if reference is not None:
             against = self._reference(reference, state, None, {"by": by}, whole=not by)
         if every is not None and len(names) > 1:
-            state = _one_series(state, _asked(jobs))
+            state = one_job(state, _asked(jobs))
         numbers = finalize(state, metrics, by=by, every=every, confidence=confidence, reference=against)
         return Result(lambda: numbers)
 
@@ -212,20 +213,18 @@ class PredictionJobs:
         names = self._job_ids(jobs)
         state = self._span(names, by, since, until)
         if every is not None and len(names) > 1:
-            state = _one_series(state, _asked(jobs))
+            state = one_job(state, _asked(jobs))
         points = curve_points(state, curve, by=by, every=every, **options)
         return Result(lambda: points)
 
-    def _span(self, names: Sequence[str], by: Any, since: Any, until: Any) -> pa.Table:
+    def _span(self, names: Sequence[str], by: Any, since: Any, until: Any) -> Long:
         """Return the stored states of jobs in a span of time; of all rows alone where no segment is kept."""
-        state, _ = windows_of(
-            within(
-                self._stored.states(names, whole=not by),
-                None if since is None else checked_timestamp(since),
-                None if until is None else checked_timestamp(until),
-            )
+        stored = within(
+            self._stored.states(names, whole=not by),
+            None if since is None else checked_timestamp(since),
+            None if until is None else checked_timestamp(until),
         )
-        return state
+        return windows_of(Long.from_arrow(stored))[0]
 
     # -- steps ---------------------------------------------------------------------------------------------
 
@@ -240,9 +239,7 @@ class PredictionJobs:
         view = self._stored.view(job)
         return view, max(clock, view.newest + 1)
 
-    def _rebuilt(
-        self, job: str, view: View, parts: Sequence[str], labels: Labels | None
-    ) -> dict[str, pa.Table]:
+    def _rebuilt(self, job: str, view: View, parts: Sequence[str], labels: Labels | None) -> dict[str, Long]:
         """Return the states of parts, made of their stored predictions and the labels."""
         if not parts:
             return {}
@@ -286,7 +283,7 @@ class PredictionJobs:
         self,
         job: str,
         view: View,
-        changed: Mapping[str, pa.Table],
+        changed: Mapping[str, Long],
         wanted: Wanted,
         coverage: Coverage | None,
     ) -> Answer:
@@ -295,14 +292,14 @@ class PredictionJobs:
         if set(view.states) - set(changed):
             stored = self._stored.states([job])
             ours = pc.is_in(stored.column("part_id"), value_set=pa.array(list(changed), pa.string()))
-            states.append(stored.filter(pc.invert(ours)))
+            states.append(Long.from_arrow(stored.filter(pc.invert(ours))))
         return answer(job, states, wanted, coverage)
 
     def _conclude(
         self,
         job: str,
         view: View,
-        changed: Mapping[str, pa.Table],
+        changed: Mapping[str, Long],
         found: Answer,
         wanted: Wanted,
         stamp: int,
@@ -344,14 +341,14 @@ class PredictionJobs:
         return found.metrics
 
     def _reference(
-        self, reference: Any, state: pa.Table, task: Any, options: Mapping[str, Any], *, whole: bool = False
-    ) -> pa.Table:
+        self, reference: Any, state: Long, task: Any, options: Mapping[str, Any], *, whole: bool = False
+    ) -> Long:
         """Return the state to compare with: of another job, or of data."""
         if is_job(reference):
             job = resource_key(reference)
-            states, _ = windows_of(self._stored.states([job], whole=whole))
+            states = self._stored.states([job], whole=whole)
             if states.num_rows:
-                return states
+                return windows_of(Long.from_arrow(states))[0]
             if not is_path(reference):
                 raise self._no_job(job)
         return reference_state(reference, state, task, options)
@@ -433,16 +430,6 @@ def _coverage(labels: Labels | None, fits: Mapping[str, int]) -> Coverage | None
         return None
     num_labels = labels.newest.height
     return Coverage(num_labels, num_labels - sum(fits.values()), labels.num_relabelled)
-
-
-def _one_series(state: pa.Table, name: str) -> pa.Table:
-    """Return the states of several jobs as those of one: the parts stay apart by their jobs' names."""
-    parts = pc.binary_join_element_wise(state.column("resource"), state.column("part_id"), "\0")
-    together = pa.repeat(pa.scalar(name), state.num_rows)
-    for column, values in (("part_id", parts), ("resource", together)):
-        place = state.schema.get_field_index(column)
-        state = state.set_column(place, state.schema.field(place), values)
-    return state
 
 
 def _listed(jobs: Any) -> list[Any]:

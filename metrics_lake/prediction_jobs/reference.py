@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from metrics_lake.errors import InvalidInputError
-from metrics_lake.predictions import prediction_state
 from metrics_lake.predictions.inputs import adapt
+from metrics_lake.predictions.state import long_state
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    from metrics_lake.predictions.long import Long
 
 __all__ = ["is_job", "reference_state"]
 
@@ -27,7 +27,7 @@ def is_path(reference: Any) -> bool:
     return isinstance(reference, str) and ("://" in reference or reference.lower().endswith(_SUFFIXES))
 
 
-def reference_state(reference: Any, state: pa.Table, task: Any, options: Mapping[str, Any]) -> pa.Table:
+def reference_state(reference: Any, state: Long, task: Any, options: Mapping[str, Any]) -> Long:
     """Return the state of data to compare with, read as the predictions were.
 
     Args:
@@ -40,7 +40,7 @@ def reference_state(reference: Any, state: pa.Table, task: Any, options: Mapping
         InvalidInputError: The data lack a column, or are of another kind.
     """
     names, is_bare = _columns(reference)
-    kinds = dict(zip(state.column("state").to_pylist(), state.column("column").to_pylist(), strict=True))
+    kinds = dict(state.head.select("state", "column").iter_rows())
     found: dict[str, Any] = {}
     if is_bare and names is not None and len(names) == 1:
         found["score" if "scores" in kinds else "prediction"] = names[0]
@@ -51,14 +51,7 @@ def reference_state(reference: Any, state: pa.Table, task: Any, options: Mapping
         if prediction is None and score is None and "scores" in kinds:
             score = _one(kinds["scores"], names)
         if score is None and "class_scores" in kinds:
-            columns = [
-                column
-                for kind, column in zip(
-                    state.column("state").to_pylist(), state.column("column").to_pylist(), strict=True
-                )
-                if kind == "class_scores"
-            ]
-            score = list(dict.fromkeys(columns))
+            score = list(state.head.filter(state="class_scores")["column"].unique(maintain_order=True))
         found["prediction"] = prediction
         found["score"] = score if _is_named(score) else None
         if isinstance(weight := options.get("weight"), str) and names is not None and weight in names:
@@ -66,11 +59,11 @@ def reference_state(reference: Any, state: pa.Table, task: Any, options: Mapping
         by = options.get("by")
         if by is not None and names is not None and set(_flat(by)) <= set(names):
             found["by"] = by
-    tasks = set(state.column("task").to_pylist()) - {"unknown"}
+    tasks = set(state.head["task"]) - {"unknown"}
     if task is None and len(tasks) == 1:
         task = tasks.pop()
     try:
-        return prediction_state(reference, task=task, **found)
+        return long_state(reference, task=task, **found)
     except InvalidInputError as error:
         raise type(error)(
             f"reference: {error.message}", hint=error.hint, **{**error.context, "argument": "reference"}

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 import pyarrow.compute
 
+from metrics_lake.predictions.long import Long
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -32,9 +34,9 @@ def _repeated(text: str, count: int) -> Any:
     return pa.DictionaryArray.from_arrays(zeros, pa.array([text], pa.string()))
 
 
-def as_rows(states: Mapping[str, pa.Table], job: str, stamp: int) -> pa.Table:
+def as_rows(states: Mapping[str, Long], job: str, stamp: int) -> pa.Table:
     """Return the states of a job's parts as rows of the lake, without ``writer`` and ``seq``."""
-    rows = pa.concat_tables(states.values()).drop_columns(["created", "writer"])
+    rows = Long.concat(states.values()).to_arrow().drop_columns(["created", "writer"])
     count = rows.num_rows
     place = rows.schema.get_field_index("resource")
     rows = rows.set_column(place, rows.schema.field(place), pa.repeat(pa.scalar(job), count))

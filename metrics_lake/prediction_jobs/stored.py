@@ -19,6 +19,8 @@ from metrics_lake.schema import GROUND_TRUTH, METRICS, PREDICTION_STATES, PREDIC
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from metrics_lake.commits import Snapshot
+    from metrics_lake.predictions.long import Long
     from metrics_lake.reader import Reader
 
 __all__ = ["WHOLE", "KeyedCall", "Stored", "View", "marked", "windows_of"]
@@ -127,7 +129,7 @@ class Stored:
         keyed: set[str] = set()
         sql = """SELECT part_id, epoch_us("timestamp") AS stamp, writer, any_value(params) AS params
                  FROM {points} GROUP BY part_id, "timestamp", writer ORDER BY stamp, writer"""
-        for row in self._query(PREDICTION_STATES, [job], sql).to_pylist():
+        for row in self._rows(PREDICTION_STATES, job, sql):
             states[row["part_id"]] = (row["stamp"], row["writer"])
             (keyed.add if json.loads(row["params"]).get(_KEYED) else keyed.discard)(row["part_id"])
         sql = """SELECT part_id, max(epoch_us("timestamp")) AS stamp, writer, any_value(spec) AS spec,
@@ -135,7 +137,7 @@ class Stored:
                  FROM {points} GROUP BY part_id, writer ORDER BY stamp, writer"""
         calls = {}
         newest = max((stamp for stamp, _ in states.values()), default=0)
-        for row in self._query(PREDICTIONS, [job], sql).to_pylist():
+        for row in self._rows(PREDICTIONS, job, sql):
             part = row["part_id"]
             newest = max(newest, row["stamp"])
             # Rows that are older than a state without keys were replaced by it.
@@ -145,7 +147,7 @@ class Stored:
         sql = """SELECT max(epoch_us("timestamp")) AS stamp, writer, any_value(spec) AS spec
                  FROM {points} GROUP BY writer ORDER BY stamp, writer"""
         labels, newest_label = [], 0
-        for row in self._query(GROUND_TRUTH, [job], sql).to_pylist():
+        for row in self._rows(GROUND_TRUTH, job, sql):
             told = json.loads(row["spec"])
             labels.append((row["writer"], told["truth_kind"], told["truth"]))
             newest_label = max(newest_label, row["stamp"])
@@ -222,6 +224,18 @@ class Stored:
         found = self._query(PREDICTION_STATES, None, "SELECT DISTINCT resource FROM {points}")
         return sorted(map(str, found.column("resource").to_pylist()))
 
+    def _rows(self, table: str, job: str, sql: str) -> list[dict[str, Any]]:
+        """Return a query's rows, without running it where a job has nothing in the table."""
+        reader = self._reading().table(table)
+        selection = Selection(Ids((job,)))
+
+        def answer(snapshot: Snapshot) -> list[dict[str, Any]]:
+            if not reader.may_hold(snapshot, selection):
+                return []
+            return reader.run(snapshot, selection, sql).to_pylist()
+
+        return reader.read(answer)
+
     def _query(
         self, table: str, jobs: Sequence[str] | None, sql: str, bindings: dict[str, Any] | None = None
     ) -> pa.Table:
@@ -230,14 +244,14 @@ class Stored:
         return reader.read(lambda snapshot: reader.run(snapshot, selection, sql, bindings))
 
 
-def marked(state: pa.Table, *, is_keyed: bool, every: str | None) -> pa.Table:
+def marked(state: Long, *, is_keyed: bool, every: str | None) -> Long:
     """Return a state that says, in its params, whether it was made of keyed rows, and its windows' length."""
     own = {_KEYED: True} if is_keyed else {}
     windowed = own if every is None else {**own, _EVERY: every}
-    return _with_params(state, lambda params, is_window: params | (windowed if is_window else own))
+    return state.with_params(lambda params, is_window: params | (windowed if is_window else own))
 
 
-def windows_of(state: pa.Table) -> tuple[pa.Table, set[str]]:
+def windows_of(state: Long) -> tuple[Long, set[str]]:
     """Return a state without the marks of ``marked``, and the lengths of its windows."""
     lengths = set()
 
@@ -246,24 +260,7 @@ def windows_of(state: pa.Table) -> tuple[pa.Table, set[str]]:
             lengths.add(params[_EVERY])
         return {name: value for name, value in params.items() if name not in (_KEYED, _EVERY)}
 
-    return _with_params(state, plain), lengths
-
-
-def _with_params(state: pa.Table, change: Callable[[dict[str, Any], bool], dict[str, Any]]) -> pa.Table:
-    """Return a state with its params changed: a few different texts, however many rows."""
-    if not state.num_rows:
-        return state
-    coded = state.column("params").combine_chunks().dictionary_encode()
-    texts: list[Any] = coded.dictionary.to_pylist()
-    changed = [
-        pa.array([json.dumps(change(json.loads(text), is_window), sort_keys=True) for text in texts]).take(
-            coded.indices
-        )
-        for is_window in (False, True)
-    ]
-    is_window = state.column("window_start").combine_chunks().is_valid()
-    params = pc.if_else(is_window, changed[True], changed[False])
-    return state.set_column(state.schema.get_field_index("params"), state.schema.field("params"), params)
+    return state.with_params(plain), lengths
 
 
 def _newest_calls(rows: pa.Table) -> pa.Table:

@@ -83,7 +83,7 @@ _OUT: Final[dict[str, Any]] = {
 
 
 def curve_points(
-    state: pa.Table,
+    state: pa.Table | Long,
     curve: str | Sequence[str] = "roc",
     *,
     by: Any = "stored",
@@ -125,7 +125,7 @@ def curve_points(
     if points is not None and points < 2:
         raise InvalidInputError(f"points={points!r} is below 2.", hint="Pass points=200.", argument="points")
     options = Options(confidence=confidence, bins=bins)
-    merged = rolled_up(merge_long(Long.from_arrow(state)), by=by, every=every)
+    merged = rolled_up(merge_long(Long.of(state)), by=by, every=every)
     found = [_to_table(merged, _MAKERS[name](merged, options, points), name) for name in curves]
     return pa.concat_tables([CURVE_SCHEMA.empty_table(), *found])
 

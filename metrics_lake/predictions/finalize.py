@@ -39,7 +39,7 @@ _FAMILIES: Final[dict[str, Callable[[Long, Options], list[pl.LazyFrame]]]] = {
 
 
 def finalize(
-    state: pa.Table,
+    state: pa.Table | Long,
     metrics: str | Sequence[str] = "default",
     *,
     by: Any = "stored",
@@ -47,7 +47,7 @@ def finalize(
     confidence: float = 0.95,
     bins: int = 15,
     zero_division: float | None = 0.0,
-    reference: pa.Table | None = None,
+    reference: pa.Table | Long | None = None,
     drift_bins: int = 10,
 ) -> pa.Table:
     """Return the numbers that states give, with their error bounds and intervals.
@@ -83,10 +83,10 @@ def finalize(
     from metrics_lake.predictions.estimated import estimated_rows
 
     options = Options(confidence=confidence, bins=bins, zero_division=zero_division)
-    merged = rolled_up(merge_long(Long.from_arrow(state)), by=by, every=every)
+    merged = rolled_up(merge_long(Long.of(state)), by=by, every=every)
     rows = finalise_long(merged, options)
     if reference is not None:
-        against = Long.from_arrow(reference)
+        against = Long.of(reference)
         drift = drift_rows(merged, against, drift_bins)
         rows = pl.concat([rows, drift, estimated_rows(merged, against, options)])
     return to_table(merged, wanted(rows, metrics))

@@ -27,13 +27,14 @@ from metrics_lake.predictions.slots import (
     slots,
     unslotted,
 )
-from metrics_lake.predictions.state import prediction_state
+from metrics_lake.predictions.state import long_state
 from metrics_lake.predictions.tasks import TASKS, Task, as_task
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from metrics_lake.predictions.late_labels import Labels
+    from metrics_lake.predictions.long import Long
 
 __all__ = ["keyed_rows", "keyed_state", "predictions_of", "state_options", "stored_columns"]
 
@@ -115,7 +116,7 @@ def keyed_state(
     part: str,
     resource: str,
     task: str | None = None,
-) -> tuple[pa.Table, int]:
+) -> tuple[Long, int]:
     """Return the state of stored predictions with the labels of their keys, and how many have one.
 
     It equals the state of one pass over predictions and truth side by side. Predictions none of which has a
@@ -139,7 +140,7 @@ def keyed_state(
     # Labels all of which are NULL say nothing, not even of what type the truth is.
     truth = None if labels is None or labels.kind == "null" else labels.column(set(frame.columns))
     if labels is None or truth is None:
-        return prediction_state(frame.drop(names["key"]), **options), 0
+        return long_state(frame.drop(names["key"]), **options), 0
     mark = _unlike("known", {*frame.columns, truth})
     known = (
         labels.truths(truth).lazy().rename({"key": names["key"]}).with_columns(pl.lit(value=True).alias(mark))
@@ -150,9 +151,9 @@ def keyed_state(
     found = joined.height - joined[mark].null_count()
     joined = joined.drop(mark)
     if not found:
-        return prediction_state(joined.drop(truth), **options), 0
+        return long_state(joined.drop(truth), **options), 0
     try:
-        return prediction_state(joined, truth=truth, **options), found
+        return long_state(joined, truth=truth, **options), found
     except TaskAmbiguousError as error:
         if task not in TASKS:
             raise TaskAmbiguousError(
@@ -160,7 +161,7 @@ def keyed_state(
                 hint="Log the predictions again with task='regression', 'binary' or 'multiclass'.",
                 choices=error.choices,
             ) from error
-    return prediction_state(joined, truth=truth, **{**options, "task": task}), found
+    return long_state(joined, truth=truth, **{**options, "task": task}), found
 
 
 def predictions_of(rows: pa.Table, spec: Mapping[str, Any]) -> pl.DataFrame:

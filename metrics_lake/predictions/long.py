@@ -17,6 +17,7 @@ import pyarrow as pa
 from metrics_lake.errors import InvalidInputError, UnsupportedFormatError
 from metrics_lake.predictions._text import near, quoted
 from metrics_lake.predictions.cells import coarsen
+from metrics_lake.predictions.nested import from_lists, to_lists
 from metrics_lake.predictions.schema import LISTS, STATE_SCHEMA, STATE_VERSION
 from metrics_lake.resources import tags_from_key
 
@@ -27,7 +28,7 @@ __all__ = ["EXCLUDED", "GROUP", "HEAD", "SCHEMAS", "Long", "merge_params", "weig
 
 EXCLUDED: Final = ("null", "nan", "inf", "range", "truth_null", "truth_nan", "truth_inf")
 
-HEAD: Final[dict[str, Any]] = {
+_HEAD: Final[dict[str, Any]] = {
     "gid": pl.Int64,
     "resource": pl.String,
     "column": pl.String,
@@ -46,22 +47,26 @@ HEAD: Final[dict[str, Any]] = {
     "writer": pl.String,
 }
 
-SCHEMAS: Final[dict[str, dict[str, Any]]] = {
-    "cells": {"gid": pl.Int64, "cell": pl.Int64, "y": pl.Int8, "n": pl.Int64, "sum_w": pl.Float64},
-    "calib": {
+HEAD: Final = pl.Schema(_HEAD)
+
+SCHEMAS: Final = {
+    "cells": pl.Schema({"gid": pl.Int64, "cell": pl.Int64, "y": pl.Int8, "n": pl.Int64, "sum_w": pl.Float64}),
+    "calib": pl.Schema({
         "gid": pl.Int64, "bin": pl.Int16, "yhat": pl.Int16, "y": pl.Int8, "n": pl.Int64, "sum_w": pl.Float64,
         "sum_s": pl.Float64, "sum_se": pl.Float64, "sum_ll": pl.Float64,
-    },
-    "ties": {"gid": pl.Int64, "cell": pl.Int64, "value": pl.Float64},
-    "moments": {
+    }),
+    "ties": pl.Schema({"gid": pl.Int64, "cell": pl.Int64, "value": pl.Float64}),
+    "moments": pl.Schema({
         "gid": pl.Int64, "of": pl.String, "n": pl.Int64, "sum_w": pl.Float64, "sum": pl.Float64,
         "mean": pl.Float64, "m2": pl.Float64, "low": pl.Float64, "high": pl.Float64,
-    },
-    "confusion": {
+    }),
+    "confusion": pl.Schema({
         "gid": pl.Int64, "truth": pl.String, "pred": pl.String, "n": pl.Int64, "sum_w": pl.Float64,
-    },
+    }),
 }  # fmt: skip
 """The long tables. In ``ties`` every cell of ``cells`` has a row; its value is NULL where rows differ."""
+
+_NO_ROWS: Final = {name: pl.DataFrame(schema=schema) for name, schema in SCHEMAS.items()}
 
 _KEYS: Final = {
     "cells": ["cell", "y"],
@@ -90,40 +95,58 @@ class Long:
     def build(cls, head: pl.DataFrame, **tables: pl.DataFrame) -> Long:
         """Return states from frames that may lack columns; a table that is not named is empty."""
         made = {name: _shaped(tables[name], SCHEMAS[name]) for name in tables}
-        for name in LISTS:
-            made.setdefault(name, pl.DataFrame(schema=SCHEMAS[name]))
-        return cls(head=_shaped(head, HEAD), **made)
+        return cls(head=_shaped(head, HEAD), **{**_NO_ROWS, **made})
 
     @classmethod
     def concat(cls, states: Iterable[Long]) -> Long:
-        """Return all states side by side, with new ``gid``."""
+        """Return all states side by side, with new ``gid`` in the same order."""
         states = list(states)
         if len(states) == 1:
             return states[0]
         offset, moved = 0, []
         for state in states:
-            moved.append(state._moved(offset))
-            offset += state.head.height
-        if not moved:
-            return cls.build(pl.DataFrame(schema=HEAD))
+            if state.head.height:
+                moved.append(state._moved(offset))
+                offset += 1 + int(state.head.select(pl.col("gid").max()).item())
+        if len(moved) < 2:
+            return moved[0] if moved else cls.build(pl.DataFrame(schema=HEAD))
         return cls(*(pl.concat([getattr(state, name) for state in moved]) for name in ("head", *LISTS)))
 
     def _moved(self, offset: int) -> Long:
-        """Return the states with the ids ``offset``, ``offset + 1``, … in the order of ``head``."""
-        ids = self.head.select(gid="gid").with_row_index("to", offset).cast({"to": pl.Int64})
-        return replace(self, **{name: _renumbered(getattr(self, name), ids) for name in ("head", *LISTS)})
+        """Return the states with ``offset`` added to their ids."""
+        if not offset:
+            return self
+        tables: dict[str, pl.DataFrame] = {name: getattr(self, name) for name in ("head", *LISTS)}
+        moved = pl.col("gid") + offset
+        return Long(
+            **{name: table.with_columns(moved) if len(table) else table for name, table in tables.items()}
+        )
 
     def filter(self, predicate: pl.Expr) -> Long:
         """Return the states whose ``head`` fulfils the predicate."""
         head = self.head.filter(predicate)
+        if head.height == self.head.height:
+            return self
         kept = head.select("gid")
-        return replace(
-            self, head=head, **{name: getattr(self, name).join(kept, on="gid", how="semi") for name in LISTS}
-        )
+        tables: dict[str, pl.DataFrame] = {name: getattr(self, name) for name in LISTS}
+        chosen = {
+            name: table.join(kept, on="gid", how="semi") for name, table in tables.items() if len(table)
+        }
+        return replace(self, head=head, **chosen)
 
     def with_head(self, *columns: pl.Expr) -> Long:
         """Return the states with columns of ``head`` replaced."""
         return replace(self, head=_shaped(self.head.with_columns(*columns), HEAD))
+
+    def with_params(self, change: Callable[[dict[str, Any], bool], dict[str, Any]]) -> Long:
+        """Return the states with ``change(params, is_window)`` for params: a few different ones, mostly."""
+        head = self.head.select("params", is_window=pl.col("window_start").is_not_null())
+        changed = {
+            (text, is_window): json.dumps(change(json.loads(text), is_window), sort_keys=True)
+            for text, is_window in set(head.iter_rows())
+        }
+        params = [changed[row] for row in head.iter_rows()]
+        return replace(self, head=self.head.with_columns(pl.Series("params", params, dtype=pl.String)))
 
     # -- merging ------------------------------------------------------------------------------------------
 
@@ -137,6 +160,8 @@ class Long:
             InvalidInputError: Two states describe different things (other labels, thresholds, tasks) or
                 contain the same part.
         """
+        if self.head.height < 2:
+            return self
         fold = merge_params if fold is None else fold
         groups = self.head.select(GROUP).unique(maintain_order=True).sort(GROUP, nulls_last=False)
         groups = groups.with_row_index("to").cast({"to": pl.Int64})
@@ -186,33 +211,37 @@ class Long:
 
     def to_arrow(self) -> pa.Table:
         """Return the states as a table of :data:`STATE_SCHEMA`, sorted by :data:`GROUP`."""
-        frame = self.head.sort("resource", "column", "state", "segment_key", "window_start", "part_id")
-        for name in LISTS:
-            table: pl.DataFrame = getattr(self, name)
-            if name == "ties":
-                table = table.filter(pl.col("value").is_not_null())
-            fields = [column for column in table.columns if column != "gid"]
-            nested = (
-                table.sort("gid", *_KEYS[name], nulls_last=False)
-                .group_by("gid", maintain_order=True)
-                .agg(pl.struct(fields).alias(name))
-            )
-            frame = frame.join(nested, on="gid", how="left", maintain_order="left").with_columns(
-                pl.col(name).fill_null(pl.lit([], dtype=nested.schema[name]))
-            )
-        frame = frame.with_columns(
-            pl.struct(EXCLUDED).alias("excluded"), pl.lit(STATE_VERSION, dtype=pl.Int64).alias("version")
-        )
-        keys = frame["segment_key"].to_list()
-        segments = pa.array(
-            [list(tags_from_key(key).items()) for key in keys], STATE_SCHEMA.field("segment").type
-        )
-        plain = frame.to_arrow()
-        arrays = [
-            segments if field.name == "segment" else plain.column(field.name).cast(field.type)
-            for field in STATE_SCHEMA
-        ]
+        head = self.head.sort("resource", "column", "state", "segment_key", "window_start", "part_id")
+        places = head.select("gid", place=pl.int_range(pl.len(), dtype=pl.Int64))
+        plain = head.to_arrow()
+        columns: dict[str, Any] = {
+            "segment": [list(tags_from_key(key).items()) for key in head["segment_key"].to_list()],
+            "version": pa.repeat(pa.scalar(STATE_VERSION), head.height),
+        }
+        arrays: list[Any] = []
+        for field in STATE_SCHEMA:
+            if field.name in LISTS:
+                rows: pl.DataFrame = getattr(self, field.name)
+                if field.name == "ties":
+                    rows = rows.drop_nulls("value")
+                arrays.append(to_lists(rows, places, _KEYS[field.name], field.type))
+            elif field.name == "excluded":
+                counts = [plain.column(name).combine_chunks() for name in EXCLUDED]
+                arrays.append(pa.StructArray.from_arrays(counts, fields=list(field.type.fields)))
+            elif field.name in columns:
+                arrays.append(pa.array(columns[field.name], field.type))
+            else:
+                arrays.append(plain.column(field.name).cast(field.type))
         return pa.Table.from_arrays(arrays, schema=STATE_SCHEMA)
+
+    @classmethod
+    def of(cls, state: pa.Table | Long) -> Long:
+        """Return states in long form, whichever form they have.
+
+        Raises:
+            MetricsLakeError: As for :meth:`from_arrow`.
+        """
+        return state if isinstance(state, Long) else cls.from_arrow(state)
 
     @classmethod
     def from_arrow(cls, *tables: pa.Table) -> Long:
@@ -236,22 +265,21 @@ class Long:
                 hint="Pass what prediction_state() or merge_states() returned.",
                 argument="state",
             )
-        frame = pl.from_arrow(table.select([name for name in STATE_SCHEMA.names if name != "segment"]))
-        assert isinstance(frame, pl.DataFrame)  # noqa: S101 -- from_arrow of a table: for the type checker
-        newest = frame["version"].max()
+        plain = [name for name in STATE_SCHEMA.names if name not in ("segment", *LISTS)]
+        head = pl.from_arrow(table.select(plain))
+        assert isinstance(head, pl.DataFrame)  # noqa: S101 -- from_arrow of a table: for the type checker
+        newest = head["version"].max()
         if isinstance(newest, int) and newest > STATE_VERSION:
             raise UnsupportedFormatError(
                 f"A prediction state has version {newest}; this package reads up to {STATE_VERSION}.",
                 hint="Upgrade metrics-lake.",
             )
-        frame = frame.with_row_index("gid").cast({"gid": pl.Int64}).unnest("excluded")
-        parts = {}
-        for name in LISTS:
-            fields = frame.select("gid", name).explode(name).filter(pl.col(name).is_not_null())
-            parts[name] = _shaped(fields.unnest(name), SCHEMAS[name])
-        cells = parts["cells"].select("gid", "cell").unique()
-        parts["ties"] = cells.join(parts["ties"], on=["gid", "cell"], how="left")
-        return cls.build(frame, **parts)
+        parts = {name: from_lists(table.column(name), SCHEMAS[name]) for name in LISTS}
+        if not parts["cells"].is_empty():
+            cells = _shaped(parts["cells"], SCHEMAS["cells"]).select("gid", "cell").unique()
+            ties = _shaped(parts["ties"], SCHEMAS["ties"])
+            parts["ties"] = cells.join(ties, on=["gid", "cell"], how="left")
+        return cls.build(head.with_row_index("gid").unnest("excluded"), **parts)
 
 
 def _truth_counts() -> list[pl.Expr]:
@@ -319,8 +347,10 @@ def _loaded(sources: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{"params": json.loads(source["params"]), "part_id": source["part_id"]} for source in sources]
 
 
-def _shaped(frame: pl.DataFrame, schema: Mapping[str, Any]) -> pl.DataFrame:
+def _shaped(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
     """Return the frame with exactly these columns and types; what it lacks is NULL."""
+    if frame.schema == schema:
+        return frame
     return frame.select(
         pl.col(name).cast(dtype) if name in frame.columns else pl.lit(None, dtype=dtype).alias(name)
         for name, dtype in schema.items()
@@ -329,6 +359,8 @@ def _shaped(frame: pl.DataFrame, schema: Mapping[str, Any]) -> pl.DataFrame:
 
 def _renumbered(frame: pl.DataFrame, ids: pl.DataFrame, *, keep: bool = False) -> pl.DataFrame:
     """Return the frame with ``gid`` replaced by ``ids``' ``to``; the old one kept as ``old`` on request."""
+    if frame.is_empty() and not keep:
+        return frame
     joined = frame.join(ids, on="gid", how="inner", maintain_order="left")
     joined = joined.rename({"gid": "old"}).rename({"to": "gid"})
     columns = [*frame.columns, "old"] if keep else frame.columns

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from metrics_lake.predictions._text import near
 from metrics_lake.predictions.families.labels import label_value
+from metrics_lake.predictions.long import Long
 from metrics_lake.result import Result
 
 if TYPE_CHECKING:
@@ -34,11 +35,11 @@ class PredictionMetrics(Mapping[str, Any]):
         state: The state that they were computed from.
     """
 
-    __slots__ = ("_reasons", "_values", "state", "table")
+    __slots__ = ("_reasons", "_state", "_values", "table")
 
-    def __init__(self, table: pa.Table, state: pa.Table) -> None:
+    def __init__(self, table: pa.Table, state: pa.Table | Long) -> None:
         self.table = table
-        self.state = state
+        self._state = state
         kind = label_kind_of(state)
         rows = table.select(["window_start", "segment", "metric", "label", "value", "reason"]).to_pylist()
         total = [row for row in rows if not row["segment"] and row["window_start"] is None]
@@ -55,9 +56,16 @@ class PredictionMetrics(Mapping[str, Any]):
                     self._reasons[name] = row["reason"]
 
     @property
+    def state(self) -> pa.Table:
+        """The state that the metrics were computed from."""
+        if isinstance(self._state, Long):
+            self._state = self._state.to_arrow()
+        return self._state
+
+    @property
     def task(self) -> str:
         """``binary``, ``multiclass``, ``regression``, or ``unknown`` for whole numbers without a truth."""
-        tasks = [task for task in self.state.column("task").to_pylist() if task is not None]
+        tasks = [task for task in _texts(self._state, "task") if task is not None]
         return str(tasks[0]) if tasks else "unknown"
 
     @property
@@ -163,13 +171,20 @@ def is_count(name: str) -> bool:
     return name.startswith("num_")
 
 
-def label_kind_of(state: pa.Table) -> str:
+def label_kind_of(state: pa.Table | Long) -> str:
     """Return the type of the labels of a state: ``bool int float str``."""
-    for text in state.column("params").to_pylist():
+    for text in _texts(state, "params"):
         kind = json.loads(str(text)).get("label_kind")
         if kind is not None:
             return str(kind)
     return "int"
+
+
+def _texts(state: pa.Table | Long, name: str) -> list[Any]:
+    texts: list[Any] = (
+        state.head[name].to_list() if isinstance(state, Long) else state.column(name).to_pylist()
+    )
+    return texts
 
 
 def _short(value: Any) -> str:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from metrics_lake.predictions.long import Long
+
 __all__ = ["MetricPoint", "metric_points"]
 
 
@@ -34,7 +36,9 @@ class MetricPoint:
     timestamp: datetime | None = None
 
 
-def metric_points(numbers: pa.Table, state: pa.Table, *, every: str | None = None) -> list[MetricPoint]:
+def metric_points(
+    numbers: pa.Table, state: pa.Table | Long, *, every: str | None = None
+) -> list[MetricPoint]:
     """Return the points of a finalised table, in its order.
 
     ``class_distribution`` and ``class_counts`` are one dict each, with the classes in their own type;

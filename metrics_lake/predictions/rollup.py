@@ -15,7 +15,7 @@ from metrics_lake.resources import tags_from_key, tags_key
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["rolled_up"]
+__all__ = ["one_job", "rolled_up"]
 
 
 def rolled_up(state: Long, *, by: Any = "stored", every: Any = "stored") -> Long:
@@ -33,6 +33,12 @@ def rolled_up(state: Long, *, by: Any = "stored", every: Any = "stored") -> Long
     elif state.head["window_start"].null_count() < state.head.height:
         state = Long.concat([_total(state), state.filter(pl.col("window_start").is_not_null())])
     return state
+
+
+def one_job(state: Long, name: str) -> Long:
+    """Return the states of several jobs as those of one: the parts stay apart by their jobs' names."""
+    part = pl.concat_str("resource", "part_id", separator="\0")
+    return state.with_head(part.alias("part_id"), pl.lit(name).alias("resource"))
 
 
 def _total(state: Long) -> Long:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-__all__ = ["build_state", "merge_long", "merge_states", "prediction_state"]
+__all__ = ["build_state", "long_state", "merge_long", "merge_states", "prediction_state"]
 
 _HELD_STATES: Final = 8
 _PILOT_ROWS: Final = 1001
@@ -77,15 +77,27 @@ def prediction_state(
         InvalidInputError: An argument is wrong; the message says which and what to pass.
         TaskAmbiguousError: Whole numbers with a truth could be classes or quantities.
     """
+    return long_state(
+        data, prediction=prediction, truth=truth, score=score, task=task, by=by, time=time, every=every,
+        weight=weight, key=key, exact=exact, part=part, resource=resource, storage_options=storage_options,
+        open_file=open_file,
+    ).to_arrow()  # fmt: skip
+
+
+def long_state(
+    data: Any,
+    *,
+    task: Task | str | None = None,
+    exact: bool = False,
+    part: str | None = None,
+    resource: str = "",
+    **columns: Any,
+) -> Long:
+    """Return what :func:`prediction_state` returns, in long form: for what is computed from it at once."""
     chosen = as_task(task)
-    roles = resolve(
-        data, prediction=prediction, truth=truth, score=score, by=by, time=time, every=every, weight=weight,
-        key=key, task=chosen, storage_options=storage_options, open_file=open_file,
-    )  # fmt: skip
+    roles = resolve(data, task=chosen, **columns)
     state = build_state(roles, infer_task(roles, chosen), exact=exact)
-    return state.with_head(
-        pl.lit(resource).alias("resource"), pl.lit(part, dtype=pl.String).alias("part_id")
-    ).to_arrow()
+    return state.with_head(pl.lit(resource).alias("resource"), pl.lit(part, dtype=pl.String).alias("part_id"))
 
 
 def merge_states(*tables: pa.Table) -> pa.Table:

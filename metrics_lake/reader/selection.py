@@ -320,6 +320,12 @@ class Selection:
                 summary = summary.filter(ids.mask(summary.column(column)))
         return summary
 
+    def may_be_among(self, rows: pa.Table) -> bool:
+        """Say whether an Arrow table may have one of these rows, by their resources."""
+        if self.resources is None:
+            return bool(rows.num_rows)
+        return bool(pc.any(self.resources.mask(rows.column("resource"))).as_py())
+
     def rows_of(self, rows: pa.Table) -> pa.Table:
         """Return the rows of an Arrow table that may be among these: by ids and times only."""
         rows = self.series_of(rows)

@@ -155,6 +155,14 @@ class TableReader:
         """Return a query's result over a selection's rows; ``{points}`` in the SQL stands for them."""
         return self._scanner.run(self.scan(snapshot, selection), sql, bindings)
 
+    def may_hold(self, snapshot: Snapshot, selection: Selection) -> bool:
+        """Say whether a selection may have rows; False is certain, and no query was run to find out."""
+        if any(selection.may_be_in(each) for each in snapshot.log.files):
+            return True
+        groups = self._recent.groups(snapshot.inbox)
+        recent = [*(group.rows for group in groups), *(run.rows for run in snapshot.pending)]
+        return any(rows is None or selection.may_be_among(rows) for rows in recent)
+
     def stream(
         self, snapshot: Snapshot, selection: Selection, sql: str, bindings: dict[str, Any] | None = None
     ) -> pa.RecordBatchReader:
