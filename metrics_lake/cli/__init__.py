@@ -6,7 +6,9 @@ the lake is damaged, 130 stopped by Ctrl-C. Data goes to standard output, everyt
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         SystemExit: While a shell asks for completions, and where whoever read the output has gone.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if sys.stdout is None:  # closed by whoever started us: nobody wants the data
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 -- open until the end
     try:
         from metrics_lake.cli.app import run
     except ModuleNotFoundError as error:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -134,7 +136,12 @@ def _usage(error: click.UsageError) -> str:
 def _failed(message: str, code: int, is_debug: bool) -> int:
     if is_debug:
         traceback.print_exc()
-    sys.stdout.flush()
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # Told by the message; what is left must not be tried, and told, again at the interpreter's exit.
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
     _say(message)
     return code
 

@@ -372,6 +372,34 @@ def test_head_and_ctrl_c_end_it_quietly(environment, tmp_path):
     assert (process.returncode, out, err.strip()) == (130, "", "metrics-lake: stopped")
 
 
+def test_output_that_cannot_be_written_is_told_and_output_nobody_wants_is_not(environment, filled):
+    def went(command):
+        answer = subprocess.run(
+            ["/bin/bash", "-c", f"{SCRIPT} {command} --url {filled}"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        return answer.returncode, answer.stderr
+
+    for command in ("ls", "get digits/mlp-1 valid/acc", "history 'digits/*' --format csv", "doctor"):
+        code, said = went(f"{command} > /dev/full")
+        assert (code, said.count("\n")) == (1, 1), command
+        assert "No space left" in said
+    assert went("ls >&-") == (0, "")
+    assert went("compare 'digits/*' --format table >&-") == (0, "")
+
+
+def test_every_command_is_run_by_the_script_in_some_test():
+    from metrics_lake.cli.app import main_group
+
+    folder = Path(__file__).parent
+    tests = "".join(path.read_text(encoding="utf-8") for path in folder.glob("*.py"))
+    assert all(f'"{name}"' in tests for name in main_group.commands)
+
+
 def test_the_module_is_light_and_says_what_to_install():
     code = (
         "import sys, metrics_lake.cli; assert not {'click', 'rich', 'pyarrow', 'duckdb'} & set(sys.modules); "
