@@ -24,6 +24,7 @@ def group_names(rows: Sequence[Mapping[str, Any]], *, with_windows: bool) -> lis
     has_windows = with_windows and any(row["window_start"] is not None for row in rows)
     segments = [dict(row["segment"] or ()) for row in rows]
     has_segments = any(segments)
+    has_labels = len({row["label"] for row in rows}) > 1
     names = []
     for row, segment in zip(rows, segments, strict=True):
         parts = [label_of[row["resource"]]] if len(jobs) > 1 else []
@@ -31,7 +32,7 @@ def group_names(rows: Sequence[Mapping[str, Any]], *, with_windows: bool) -> lis
             parts.append(window_name(row["window_start"], row["window_end"]))
         if has_segments:
             parts += [f"{name}={value}" for name, value in segment.items()] or ["all"]
-        if row["label"] is not None:
+        if row["label"] is not None and (has_labels or not parts):
             parts.append(str(row["label"]))
         names.append(" · ".join(parts) or "all")
     return names

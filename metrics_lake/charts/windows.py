@@ -86,7 +86,7 @@ def windows(
             counted(len(drawn) - num_empty, "value"),
             f"{num_empty:,} without one (crosses say why)" if num_empty else None,
             f"{len(kept):,} of {len(segments):,} segments" if len(kept) < len(segments) else None,
-            _intervals_told(drawn, groups),
+            _intervals_told(drawn, groups, "bands" if has_windows else "whiskers"),
         ]
     )
     layers = _layers(alt, values, groups, width, has_windows=has_windows)
@@ -147,10 +147,10 @@ def _rank(metric: str) -> tuple[int, str]:
     return (FIRST.index(metric) if metric in FIRST else len(FIRST), metric)
 
 
-def _intervals_told(rows: list[dict[str, Any]], groups: list[str]) -> str | None:
+def _intervals_told(rows: list[dict[str, Any]], groups: list[str], marks: str) -> str | None:
     if not any(row["low"] is not None for row in rows):
         return None
-    return "bands: confidence intervals" if len(groups) <= _BANDS else "intervals on hovering"
+    return f"{marks}: confidence intervals" if len(groups) <= _BANDS else "intervals on hovering"
 
 
 def _values(rows: list[dict[str, Any]], *, has_windows: bool) -> tuple[list[dict[str, Any]], list[str]]:
