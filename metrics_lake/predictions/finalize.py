@@ -95,10 +95,10 @@ def finalize(
 def finalise_long(state: Long, options: Options) -> pl.DataFrame:
     """Return all numbers of merged states as rows of ``OUT``."""
     rows = [pl.LazyFrame(schema=OUT)]
+    kinds = set(state.head["state"].unique())
     for name, family in _FAMILIES.items():
-        chosen = state.filter(pl.col("state") == name)
-        if chosen.head.height:
-            rows += family(chosen, options)
+        if name in kinds:
+            rows += family(state.filter(pl.col("state") == name), options)
     exact = exact_values(state)
     found = pl.concat(rows).collect()
     return exact.replace(found) if exact.frame.height else found

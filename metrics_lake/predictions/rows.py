@@ -39,6 +39,8 @@ class Values:
 
     def into(self, found: pl.DataFrame, metric: str) -> pl.DataFrame:
         """Return the frame with exact values, whose ``bound`` is 0, where there are some of the metric."""
+        if self.frame.is_empty():
+            return found
         known = self.frame.filter(pl.col("metric") == metric).select("gid", exact="value")
         joined = found.join(known, on="gid", how="left", maintain_order="left")
         return joined.with_columns(

@@ -130,6 +130,8 @@ def merge_states(*tables: pa.Table) -> pa.Table:
 def merge_long(*tables: Long) -> Long:
     """Return the merged states of tables, each part counted once."""
     states = Long.concat(tables)
+    if states.head.height < 2:
+        return states
     same = ("resource", "part_id", "column", "state", "segment_key", "window_start")
     has_part = pl.col("part_id").is_not_null()
     if states.head.filter(has_part).select(pl.struct(same).is_duplicated().any()).item():
@@ -152,7 +154,9 @@ def build_state(roles: Roles, task: Task | None, *, exact: bool = False) -> Long
     """Return the states of data whose roles and task are known."""
     source = roles.source
     if source.frame is not None:
-        state = _build(source.frame, roles, task, pilot=_pilot(source, roles))
+        is_of_classes = isinstance(task, (Binary, Multiclass))  # they have no mean to be near
+        pilot = 0.0 if is_of_classes else _pilot(source, roles)
+        state = _build(source.frame, roles, task, pilot=pilot)
         return with_exact(state, source.frame, roles, task) if exact else state
     if exact:
         raise InvalidInputError(
