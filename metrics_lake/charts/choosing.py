@@ -47,6 +47,12 @@ def plot(
                 hint=f"There are: {', '.join(rows.column_names)}.",
                 argument=argument,
             )
+    if log and x is None and y is None and names & {"rank", "curve", "window_start"}:
+        raise InvalidInputError(
+            "this chart has no axis that can be logarithmic.",
+            hint="Pass x= and y= to draw one column against another.",
+            argument="log",
+        )
     if x is None and y is None and color is None:
         if {"rank", "resource", "metric", "value"} <= names:
             return ranking(rows, **look)

@@ -81,10 +81,11 @@ class Browser:
             [program, *_FLAGS, f"--user-data-dir={folder / 'profile'}", "about:blank"],
             {**os.environ, "HOME": str(folder), "TZ": "UTC"},
             file_actions=[
-                (os.POSIX_SPAWN_DUP2, theirs_read, 3),
-                (os.POSIX_SPAWN_DUP2, theirs_write, 4),
+                # The log first: it may be one of the descriptors that the next two take.
                 (os.POSIX_SPAWN_DUP2, log, 1),
                 (os.POSIX_SPAWN_DUP2, log, 2),
+                (os.POSIX_SPAWN_DUP2, theirs_read, 3),
+                (os.POSIX_SPAWN_DUP2, theirs_write, 4),
             ],
             setpgroup=0,
         )

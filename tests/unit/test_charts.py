@@ -233,6 +233,12 @@ def test_a_leaderboard_is_bars_in_order(lake):
     ]
 
 
+def test_bars_have_no_logarithmic_axis(lake):
+    lake.log_metric("a", "acc", 0.5)
+    with pytest.raises(InvalidInputError, match="no axis that can be logarithmic"):
+        lake.best("acc", mode="max").plot(log=True)
+
+
 def test_a_long_leaderboard_says_what_it_leaves_out():
     rows = pa.table(
         {
