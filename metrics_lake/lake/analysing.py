@@ -63,8 +63,9 @@ class AnalysisVerbs(LakeAccess):
             step (none is earliest), then timestamp, comes first. Empty where nobody has the metric.
 
         Raises:
-            AmbiguousSeriesError: ``tags`` is None and a resource has several tagged series and no untagged
-                one; when the result is first looked at.
+            AmbiguousSeriesError: A resource has several tagged series and no untagged one: of the metric,
+                where ``tags`` is None, or of one in ``where``, where none has just these tags; when the
+                result is first looked at.
             InvalidInputError: An argument is wrong, or ``where`` names a metric that nobody has (with near
                 names; when the result is first looked at).
             LakeNotFoundError: There is no lake under the url.

@@ -156,18 +156,26 @@ def check_compare(lake, rows, stat, tags, at):
                 assert row[metric] == expected
             else:
                 assert same(row[metric], expected)
-    views = {resource: number(last_of_m(series, resource, tags)) for resource in resources}
+    condition = lake.compare(None, [], where="\"M\" > 0 or resource = 'a'", tags=tags, at=at)
+    of_m = [points_of_m(series, resource, tags) for resource in resources]
+    if None in of_m:
+        with pytest.raises(AmbiguousSeriesError):
+            condition.rows()
+        return
+    views = {
+        resource: number(max(points, key=by_time)["value"] if points else None)
+        for resource, points in zip(resources, of_m, strict=True)
+    }
     # Where every value is a text the column is one, and cannot be compared with a number.
     if metrics and any(view is not None for view in views.values()):
-        condition = lake.compare(None, [], where="\"M\" > 0 or resource = 'a'", tags=tags, at=at)
         check_where(condition, views)
 
 
-def last_of_m(series, resource, tags):
+def points_of_m(series, resource, tags):
+    """Return the rows of the series that a condition means by "M"; None where several could be meant."""
     each = series.get((resource, "M"), {})
     points = the_one(each, tags) if tags is not None else None
-    points = points or the_one(each, None)
-    return max(points, key=by_time)["value"] if points else None
+    return points or (the_one(each, None) if each else [])
 
 
 def check_where(found, views):
