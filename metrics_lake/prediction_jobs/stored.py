@@ -168,7 +168,8 @@ class Stored:
             whole: Without the states of segments; each call has some of all rows.
         """
         only = " WHERE segment_key = ''" if whole else ""
-        rows = _newest_calls(self._query(PREDICTION_STATES, jobs, f"SELECT * FROM {{points}}{only}"))
+        sql = f"SELECT * FROM {{points}}{only} ORDER BY writer, seq"
+        rows = _newest_calls(self._query(PREDICTION_STATES, jobs, sql))
         names = ["created" if name == "timestamp" else name for name in rows.column_names]
         return rows.rename_columns(names).select(STATE_SCHEMA.names).cast(STATE_SCHEMA)
 

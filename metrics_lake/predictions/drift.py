@@ -97,7 +97,7 @@ def _numeric(
     binned = cells.with_columns(
         bin=(pl.col("before_b") / pl.col("b_all") * bins + 1e-9).floor().clip(0, bins - 1)
     )
-    shares = binned.group_by("gid", "bin").agg(
+    shares = binned.group_by("gid", "bin", maintain_order=True).agg(
         pl.col("a", "b", "na", "nb").sum(), pl.col("a_all", "b_all").first()
     )
     name = _names(state, suffix)
@@ -215,12 +215,11 @@ def _distance_rows(cells: pl.DataFrame, names: pl.DataFrame) -> list[pl.LazyFram
 def _classes(state: Long, reference: Long, pairs: pl.DataFrame) -> list[pl.LazyFrame]:
     ids = pairs.filter(pl.col("ref").is_not_null()).select("gid", "ref")
     ours = state.confusion.join(ids.select("gid"), on="gid", how="semi")
-    ours = ours.group_by("gid", "pred").agg(a=mass().sum(), na=pl.col("n").sum())
+    ours = ours.group_by("gid", "pred", maintain_order=True).agg(a=mass().sum(), na=pl.col("n").sum())
     theirs = reference.confusion.rename({"gid": "ref"}).join(ids, on="ref")
-    theirs = theirs.group_by("gid", "pred").agg(b=mass().sum(), nb=pl.col("n").sum())
-    both = ours.join(theirs, on=["gid", "pred"], how="full", coalesce=True).with_columns(
-        pl.col("a", "b").fill_null(0.0), pl.col("na", "nb").fill_null(0)
-    )
+    theirs = theirs.group_by("gid", "pred", maintain_order=True).agg(b=mass().sum(), nb=pl.col("n").sum())
+    both = ours.join(theirs, on=["gid", "pred"], how="full", coalesce=True).sort("gid", "pred")
+    both = both.with_columns(pl.col("a", "b").fill_null(0.0), pl.col("na", "nb").fill_null(0))
     both = both.with_columns(a_all=pl.col("a").sum().over("gid"), b_all=pl.col("b").sum().over("gid"))
     both = both.filter((pl.col("a_all") > 0) & (pl.col("b_all") > 0))
     names = _names(state, "")

@@ -103,7 +103,7 @@ def _calibration(reference: Long) -> pl.DataFrame:
 
 def _likely(frame: pl.DataFrame, knots: pl.DataFrame) -> pl.DataFrame:
     """Return the frame with ``likely``: the share of positives expected at ``score``."""
-    found = frame.sort("score").join_asof(
+    found = frame.sort("score", maintain_order=True).join_asof(
         knots, left_on="score", right_on="at", strategy="backward", check_sortedness=False
     )
     line = pl.col("share") + (pl.col("score") - pl.col("at")) * pl.col("slope")
@@ -148,7 +148,7 @@ def _decisions(own: Long, knots: pl.DataFrame, options: Options) -> list[pl.Lazy
         is_given = params["decision"] == "prediction"
         levels.append((gid, 1 if is_given else params["thresholds"].index(params["threshold"]) + 1))
     level = pl.DataFrame(levels, {"gid": pl.Int64, "level": pl.Int64}, orient="row")
-    bins = own.calib.with_columns(mass=mass()).group_by("gid", "bin", "yhat").agg(
+    bins = own.calib.with_columns(mass=mass()).group_by("gid", "bin", "yhat", maintain_order=True).agg(
         pl.col("n").sum(), pl.col("mass").sum(), pl.col("sum_s").sum()
     ).filter(pl.col("mass") > 0).with_columns(score=pl.col("sum_s") / pl.col("mass"))  # fmt: skip
     expected = _likely(bins, knots).join(level, on="gid")

@@ -377,14 +377,14 @@ def _coarse(frame: pl.DataFrame, drop: pl.DataFrame) -> pl.DataFrame:
 
 def _summed(frame: pl.DataFrame, name: str) -> pl.DataFrame:
     sums = [column for column in SCHEMAS[name] if column.startswith("sum_") and column != "sum_w"]
-    return frame.group_by("gid", *_KEYS[name]).agg(
+    return frame.group_by("gid", *_KEYS[name], maintain_order=True).agg(
         pl.col("n").sum(), weight_sum(pl.col("n")), pl.col(sums).sum()
     )
 
 
 def _tied(frame: pl.DataFrame) -> pl.DataFrame:
     value = pl.col("value")
-    return frame.group_by("gid", "cell").agg(
+    return frame.group_by("gid", "cell", maintain_order=True).agg(
         pl.when(value.null_count() == 0, value.min() == value.max()).then(value.first()).alias("value")
     )
 
@@ -401,7 +401,7 @@ def _chan(frame: pl.DataFrame) -> pl.DataFrame:
     deviation = pl.col("mean") - pl.col("common")
     present = pl.col("mean").is_not_null().any()
     summed = pl.col("sum").is_not_null().any()
-    return frame.group_by(of).agg(
+    return frame.group_by(of, maintain_order=True).agg(
         pl.col("n").sum(),
         weight_sum(pl.col("n")),
         pl.when(summed).then(pl.col("sum").sum()).alias("sum"),

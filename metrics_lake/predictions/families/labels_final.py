@@ -26,7 +26,7 @@ def finalise(state: Long, options: Options) -> list[pl.LazyFrame]:
     confusion = state.confusion.with_columns(mass=mass())
     sums = [pl.col("n").sum(), pl.col("mass").sum()]
     rows = [*counted(state), *labelled(state)]
-    rows += distribution(confusion.group_by("gid", "pred").agg(sums))
+    rows += distribution(confusion.group_by("gid", "pred", maintain_order=True).agg(sums))
     known = confusion.filter(pl.col("truth").is_not_null()).sort("gid", "truth", "pred")
     if known.height:
         rows += _decisions(state, known, options)

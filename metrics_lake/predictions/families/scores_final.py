@@ -102,7 +102,7 @@ def _decided(
         truth=pl.when(pl.col("y") == 1).then(pl.lit(positive)).when(pl.col("y") == 0).then(pl.lit(negative)),
     )
     sums = [pl.col("n").sum(), pl.col("mass").sum()]
-    rows = distribution(named.group_by("gid", "pred").agg(sums))
+    rows = distribution(named.group_by("gid", "pred", maintain_order=True).agg(sums))
     rows += binary_rows(_four(calib, is_positive), options)
     table = named.filter(pl.col("truth").is_not_null()).group_by("gid", "truth", "pred").agg(sums)
     rows.append(confusion_rows(table.sort("gid", "truth", "pred"), pl.col("n").sum().over("gid")))
@@ -184,7 +184,8 @@ def calibration(
     variance = pl.col("ll2") - pl.col("middle_ll") ** 2
     low, high = normal(pl.col("ll"), variance, pl.col("n"), options.confidence, least=0.0)
     plain = ~pl.col("weighted")
-    bins = known.with_columns(wide=pl.col("bin") * options.bins // BINS).group_by("gid", "wide").agg(
+    wide = known.with_columns(wide=pl.col("bin") * options.bins // BINS)
+    bins = wide.group_by("gid", "wide", maintain_order=True).agg(
         gap=(pl.col("sum_s").sum() - pl.col("mass").filter(pl.col("y") == 1).sum()).abs(),
         mass=weight,
         n=pl.col("n").sum(),
