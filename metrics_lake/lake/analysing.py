@@ -225,9 +225,9 @@ class AnalysisVerbs(LakeAccess):
     ) -> int:
         """Write one HTML file that shows the lake in any browser, without a network.
 
-        It has a leaderboard, curves, parameters beside metrics, a run table that sorts and filters, and the
-        state of the table: all of one snapshot, which it names. What is too much for a page is cut, and the
-        page says so. About 1 MB of it are the scripts that draw.
+        It has a leaderboard, curves, parameters beside metrics and a run table that sorts and filters, all of
+        one snapshot, which it names; predictions and the state of the table are those of now. What is too
+        much for a page is cut, and the page says so. About 1 MB of it are the scripts that draw.
 
         Args:
             target: A path, whose file is replaced, or an open file.
