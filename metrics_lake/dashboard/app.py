@@ -2,7 +2,8 @@
 
 Each control keeps what was chosen in the page's address, and is made anew only when there is other to choose
 from. Everything that shows data hangs on ``get_version``, which changes when the lake does: a tick over a
-lake in which nothing is new costs one look and moves nothing.
+lake in which nothing is new costs one look and moves nothing. What is shown and listens has a name of its
+own: marimo lets go of what has none.
 """
 
 import marimo
@@ -15,16 +16,31 @@ def _():
     import marimo as mo
 
     from metrics_lake import panels
-    from metrics_lake.dashboard import tables, zooming
+    from metrics_lake.dashboard import jobs, tables, zooming
     from metrics_lake.dashboard.catalogue import catalogue
     from metrics_lake.dashboard.choices import Choices
-    from metrics_lake.dashboard.look import careful, note, panel
+    from metrics_lake.dashboard.look import beside, careful, note, panel, stack
     from metrics_lake.dashboard.offered import offered
 
     lake = offered()
     choices = Choices(mo.query_params())
     dark = mo.app_meta().theme == "dark"
-    return careful, catalogue, choices, dark, lake, mo, note, panel, panels, tables, zooming
+    return (
+        beside,
+        careful,
+        catalogue,
+        choices,
+        dark,
+        jobs,
+        lake,
+        mo,
+        note,
+        panel,
+        panels,
+        stack,
+        tables,
+        zooming,
+    )
 
 
 # ---- what is new ------------------------------------------------------------------------------------------
@@ -69,7 +85,7 @@ def _(every, holds, lake, mo, note):
 
 @app.cell
 def _(choices, mo):
-    _pages = ("Runs", "Curves", "Leaderboard", "Health")
+    _pages = ("Runs", "Curves", "Leaderboard", "Predictions", "Health")
     page = mo.ui.tabs(
         dict.fromkeys(_pages, ""),
         value=choices.one_of("page", _pages, "Curves"),
@@ -103,7 +119,7 @@ def _(choices, mo):
 
 @app.cell
 def _(condition, mo, page, search):
-    mo.stop(page.value == "Health")
+    mo.stop(page.value not in {"Runs", "Curves", "Leaderboard"})
     mo.hstack([search, condition], widths=[1, 3], align="end")
     return
 
@@ -132,18 +148,14 @@ def _(choices, mo):
 
 
 @app.cell
-def _(careful, get_version, lake, mo, page, panel, panels, runs, stat, where):
+def _(careful, get_version, lake, mo, page, panel, panels, runs, stack, stat, where):
     mo.stop(page.value != "Runs")
     get_version()
-    mo.vstack(
-        [
-            stat,
-            careful(
-                lambda: panel(panels.run_table(lake, runs, where=where, stat=stat.value), frozen=["resource"])
-            ),
-        ]
+    shown_runs = careful(
+        lambda: panel(panels.run_table(lake, runs, where=where, stat=stat.value), frozen=["resource"])
     )
-    return
+    stack([stat, shown_runs])
+    return (shown_runs,)
 
 
 # ---- curves -----------------------------------------------------------------------------------------------
@@ -206,12 +218,10 @@ def _(axis, choices, mo):
 
 
 @app.cell
-def _(axis, colour, get_part, log, look, metrics, mo, page, smooth):
+def _(axis, beside, colour, get_part, log, look, metrics, mo, page, smooth):
     mo.stop(page.value != "Curves")
     whole = mo.ui.button(label="whole range", on_click=lambda _: look(None), disabled=get_part() is None)
-    mo.hstack(
-        [metrics, axis, colour, smooth, log, whole], justify="start", align="center", wrap=True, gap=1.5
-    )
+    beside([metrics, axis, colour, smooth, log, whole])
     return (whole,)
 
 
@@ -221,8 +231,8 @@ def _(
     careful,
     colour,
     dark,
-    get_version,
     get_part,
+    get_version,
     lake,
     log,
     metrics,
@@ -270,12 +280,12 @@ def _(
     get_part,
     get_version,
     lake,
+    look,
     metrics,
     mo,
     note,
     page,
     runs,
-    look,
     tables,
     where,
     zooming,
@@ -287,7 +297,7 @@ def _(
         asked = tables.runs_where(lake, runs, where)
         return zooming.strip(lake, asked, metrics.value[0], axis.value, part=get_part(), look=look, dark=dark)
 
-    strip = careful(_strip)  # by a name of its own: marimo lets go of what has none
+    strip = careful(_strip)
     mo.vstack([strip, note(zooming.HOW)]) if strip is not None else None
     return (strip,)
 
@@ -343,7 +353,25 @@ def _(choices, get_names, lake, mo, ranked, tables):
 
 
 @app.cell
-def _(by, careful, dark, get_version, lake, mo, mode, note, page, panel, panels, piece, ranked, runs, where):
+def _(
+    beside,
+    by,
+    careful,
+    dark,
+    get_version,
+    lake,
+    mo,
+    mode,
+    note,
+    page,
+    panel,
+    panels,
+    piece,
+    ranked,
+    runs,
+    stack,
+    where,
+):
     mo.stop(page.value != "Leaderboard")
     get_version()
 
@@ -380,14 +408,105 @@ def _(by, careful, dark, get_version, lake, mo, mode, note, page, panel, panels,
             frozen=["resource"],
         )
 
+    ranking = careful(_leaderboard) if ranked.value else note("No numbers yet.")
+    params_shown = careful(_parameters) if ranked.value else note("")
     _controls = [ranked, by, *([piece] if len(piece.options) > 1 else []), mode]
-    mo.vstack(
-        [
-            mo.hstack(_controls, justify="start", align="center", wrap=True, gap=1.5),
-            *([careful(_leaderboard), careful(_parameters)] if ranked.value else [note("No numbers yet.")]),
-        ]
-    )
+    stack([beside(_controls), ranking, params_shown])
+    return params_shown, ranking
+
+
+# ---- predictions ------------------------------------------------------------------------------------------
+
+
+@app.cell
+def _(mo):
+    get_jobs, set_jobs = mo.state([])
+    return get_jobs, set_jobs
+
+
+@app.cell
+def _(get_jobs, get_version, jobs, lake, page, set_jobs):
+    get_version()
+    if page.value == "Predictions" and (_now := jobs.job_choices(lake)) != get_jobs():
+        set_jobs(_now)
     return
+
+
+@app.cell
+def _(choices, get_jobs, mo):
+    _names = [job["resource"] for job in get_jobs()]
+    chosen = mo.ui.multiselect(
+        _names,
+        value=choices.some_of("job", _names, _names[:1]),
+        label="jobs",
+        max_selections=8,
+        on_change=choices.keeper("job", _names[:1]),
+    )
+    reference = mo.ui.dropdown(
+        _names,
+        value=choices.one_of("reference", _names),
+        allow_select_none=True,
+        label="compared with",
+        on_change=choices.keeper("reference"),
+    )
+    return chosen, reference
+
+
+@app.cell
+def _(choices, chosen, get_jobs, jobs, mo):
+    _segments = jobs.segments(get_jobs(), chosen.value)
+    by_segment = mo.ui.dropdown(
+        _segments,
+        value=choices.one_of("segment", _segments, jobs.TOGETHER),
+        allow_select_none=False,
+        label="divided by",
+        on_change=choices.keeper("segment", jobs.TOGETHER),
+    )
+    _lengths = jobs.lengths(get_jobs(), chosen.value)
+    every_window = mo.ui.dropdown(
+        _lengths,
+        value=choices.one_of("window", _lengths, next(iter(_lengths), None)),
+        allow_select_none=True,
+        label="windows of",
+        on_change=choices.keeper("window"),
+    )
+    return by_segment, every_window
+
+
+@app.cell
+def _(
+    beside,
+    by_segment,
+    careful,
+    chosen,
+    dark,
+    every_window,
+    get_version,
+    jobs,
+    lake,
+    mo,
+    note,
+    page,
+    reference,
+    stack,
+):
+    mo.stop(page.value != "Predictions")
+    get_version()
+
+    def _predictions():
+        return jobs.page(
+            lake,
+            chosen.value,
+            by=by_segment.value,
+            every=every_window.value,
+            reference=reference.value,
+            dark=dark,
+        )
+
+    shown_jobs = careful(_predictions) if chosen.value else note("No prediction jobs yet.")
+    _controls = [chosen, by_segment, *([every_window] if every_window.options else []), reference]
+    stack([beside(_controls), shown_jobs])
+    return (shown_jobs,)
 
 
 # ---- health -----------------------------------------------------------------------------------------------
@@ -407,11 +526,12 @@ def _(choices, mo):
 
 
 @app.cell
-def _(careful, get_version, lake, mo, page, panel, panels, table):
+def _(careful, get_version, lake, mo, page, panel, panels, stack, table):
     mo.stop(page.value != "Health")
     get_version()
-    mo.vstack([table, careful(lambda: mo.vstack([panel(each) for each in panels.health(lake, table.value)]))])
-    return
+    shown_health = careful(lambda: stack([panel(each) for each in panels.health(lake, table.value)], gap=1.5))
+    stack([table, shown_health])
+    return (shown_health,)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from metrics_lake.dashboard.tables import shown
 from metrics_lake.errors import MetricsLakeError
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from metrics_lake.panels import Panel
 
-__all__ = ["careful", "note", "panel"]
+__all__ = ["beside", "careful", "note", "panel", "stack"]
 
 
 def note(text: str) -> Any:
@@ -33,13 +33,35 @@ def careful(make: Callable[[], Any]) -> Any:
         return mo.callout(mo.Html(f"<div>{html.escape(str(error))}</div>"), kind="warn")
 
 
-def panel(panel: Panel, *, frozen: Sequence[str] = ()) -> Any:
-    """Return a panel as the page shows it: what it is, its chart, its rows."""
+def stack(parts: Sequence[Any], *, gap: float = 0.5) -> Any:
+    """Return what stands one below the other."""
     import marimo as mo
 
-    parts = [mo.Html(f"<strong>{html.escape(panel.title)}</strong>"), note(panel.caption)]
-    if panel.chart is not None:
-        parts.append(panel.chart)
-    if panel.table is not None and panel.table.num_rows:
-        parts.append(shown(panel.table, frozen=frozen))
-    return mo.vstack(parts)
+    return _holding(mo.vstack(parts, gap=gap), parts)
+
+
+def beside(parts: Sequence[Any], *, gap: float = 1.5, align: Literal["start", "center"] = "center") -> Any:
+    """Return what stands beside one another, as far as there is room."""
+    import marimo as mo
+
+    return _holding(mo.hstack(parts, justify="start", align=align, wrap=True, gap=gap), parts)
+
+
+def panel(panel: Panel, *, frozen: Sequence[str] = ()) -> Any:
+    """Return a panel as the page shows it: its chart with its rows folded away, or its rows."""
+    import marimo as mo
+
+    rows = shown(panel.table, frozen=frozen) if panel.table is not None and panel.table.num_rows else None
+    if panel.chart is None:
+        title = mo.Html(f"<strong>{html.escape(panel.title)}</strong>")
+        return stack([title, note(panel.caption), *([rows] if rows is not None else [])])
+    parts = [panel.chart, note(panel.caption)]
+    if rows is not None:
+        parts.append(_holding(mo.accordion({"Rows": rows}), [rows]))
+    return stack(parts)
+
+
+def _holding(made: Any, parts: Sequence[Any]) -> Any:
+    """Return HTML that holds its parts: an element that nothing holds falls silent."""
+    made.parts = parts
+    return made

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime as dt
 import json
 import math
 
+import polars as pl
 import pytest
 from served import Served
 
@@ -32,6 +35,13 @@ def served(lake):
     """The dashboard over that lake."""
     with Served(lake) as served:
         yield served
+
+
+@pytest.fixture
+def serve():
+    """Return a function that serves another lake; name it before ``open_page``, whose pages go first."""
+    with contextlib.ExitStack() as stack:
+        yield lambda lake: stack.enter_context(Served(lake))
 
 
 def cells(page):
@@ -78,7 +88,7 @@ def test_wrong_condition_is_explained(served, open_page):
 def test_curves_have_lines(served, open_page):
     page = open_page(served.page())
     told, _ = picture(page)
-    assert told == "Curves of train/loss: 13 series · 4,805 points · 3 points NaN or infinite."
+    assert told.startswith("Curves of train/loss: 13 series · 4,805 points · 3 NaN or infinite")
     assert colours(page) > 2_000
 
 
@@ -90,11 +100,15 @@ def test_another_metric_is_another_picture_and_stands_in_the_address(served, ope
 
 def test_leaderboard_turns_round(served, open_page):
     page = open_page(served.page(page="Leaderboard", best="valid/acc"))
-    page.shows("rank", "greatest first.", "digits/mlp-00")
-    assert cells(page)[0][:2] == ["1", "digits/mlp-00"]
+    page.shows("greatest first.", "2 parameters of 12 resources")
+    _, before = picture(page)
     page.click("deep('marimo-radio')[0].shadowRoot.querySelectorAll('button')[1]")
     page.shows("least first.")
+    changed(page, before)
     assert "mode=min" in page.evaluate("location.search")
+    page.click("deep('marimo-accordion button')[0] || deep('button').find(each => each.innerText === 'Rows')")
+    page.wait("deep('tbody').length > 0")
+    assert cells(page)[0][-1] == "0.5"  # where every run began; the greatest is near 1
 
 
 def test_health_page_counts_files_and_rows(served, open_page):
@@ -123,7 +137,7 @@ def test_chosen_metric_changes_the_picture(served, open_page):
     )
     page.click("[...deep('[role=option]')].find(each => each.innerText.includes('valid/acc'))")
     page.wait("deep('[aria-roledescription]').some(each => each.ariaLabel.startsWith('Curves of valid/acc'))")
-    assert "metric=valid" in page.evaluate("location.search")
+    assert "valid%2Facc" in page.evaluate("location.search")
     assert colours(page, 1) > 2_000
 
 
@@ -169,42 +183,42 @@ def test_address_that_names_what_is_not_there_shows_the_page(served, open_page):
     assert picture(page)[0].startswith("Curves of train/loss")
 
 
-def test_new_points_appear_by_themselves(tmp_path, open_page):
+def test_new_points_appear_by_themselves(tmp_path, serve, open_page):
     with MetricsLake(tmp_path / "lake") as lake:
         lake.log_series("live/run-1", "loss", [1.0, 0.9])
         lake.flush()
-        with Served(lake.url) as served:
-            page = open_page(served.page())
-            assert picture(page)[0] == "Curves of loss: 1 series · 2 points."
-            lake.log_series("live/run-1", "loss", [0.8, 0.7, 0.6], steps=[2, 3, 4])
-            lake.log_series("live/run-2", "accuracy", [0.1, 0.2])
-            lake.flush()
-            page.wait("deep('[aria-roledescription=visualization]')[0].ariaLabel.endsWith('5 points.')")
-            page.shows("2 runs", "accuracy")
+        served = serve(lake.url)
+        page = open_page(served.page())
+        assert picture(page)[0] == "Curves of loss: 1 series · 2 points."
+        lake.log_series("live/run-1", "loss", [0.8, 0.7, 0.6], steps=[2, 3, 4])
+        lake.log_series("live/run-2", "accuracy", [0.1, 0.2])
+        lake.flush()
+        page.wait("deep('[aria-roledescription=visualization]')[0].ariaLabel.endsWith('5 points.')")
+        page.shows("2 runs", "accuracy")
 
 
-def test_empty_lake_says_so_and_fills(tmp_path, open_page):
+def test_empty_lake_says_so_and_fills(tmp_path, serve, open_page):
     with MetricsLake(tmp_path / "lake") as lake:
         lake.log_metric("digits/run", "loss", 0.5)
         lake.flush()
         lake.maintenance.delete("digits/run", dry_run=False)
-        with Served(lake.url) as served:
-            page = open_page(served.page())
-            page.shows("no points yet", "No curves yet.")
-            for name, text in (
-                ("Runs", "0 resources"),
-                ("Leaderboard", "No numbers yet."),
-                ("Health", "Gaps"),
-            ):
-                page.click(f"deep('[role=tab]').find(each => each.innerText.includes('{name}'))")
-                page.shows(text)
-            page.click("deep('[role=tab]').find(each => each.innerText.includes('Curves'))")
-            lake.log_series("digits/run", "acc", [0.1, 0.2, 0.3])
-            lake.flush()
-            assert picture(page)[0] == "Curves of acc: 1 series · 3 points."
+        served = serve(lake.url)
+        page = open_page(served.page())
+        page.shows("no points yet", "No curves yet.")
+        for name, text in (
+            ("Runs", "0 resources"),
+            ("Leaderboard", "No numbers yet."),
+            ("Health", "Gaps"),
+        ):
+            page.click(f"deep('[role=tab]').find(each => each.innerText.includes('{name}'))")
+            page.shows(text)
+        page.click("deep('[role=tab]').find(each => each.innerText.includes('Curves'))")
+        lake.log_series("digits/run", "acc", [0.1, 0.2, 0.3])
+        lake.flush()
+        assert picture(page)[0] == "Curves of acc: 1 series · 3 points."
 
 
-def test_hostile_and_long_ids_are_only_texts(tmp_path, open_page):
+def test_hostile_and_long_ids_are_only_texts(tmp_path, serve, open_page):
     hostile = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
     with MetricsLake(tmp_path / "lake") as lake:
         for run in (hostile, "long/" + "x" * 4_000, "datum['a'] \\ % {{}} $` \U0001f680 \u202e\n\t end"):
@@ -212,29 +226,64 @@ def test_hostile_and_long_ids_are_only_texts(tmp_path, open_page):
             lake.log_series(run, "loss", [0.1, 0.5])
             lake.log_params(run, {hostile: hostile})
         lake.flush()
-        with Served(lake.url) as served:
-            for name in ("Runs", "Curves", "Leaderboard", "Health"):
-                page = open_page(
-                    served.page(page=name, best=hostile, metric=hostile, where="'<b>' <> '&amp;'")
-                )
-                page.shows("onerror" if name != "Health" else "No gaps")
-                if name in {"Curves", "Leaderboard"}:
-                    picture(page)
-                assert "owned" not in page.evaluate("document.title")
-                assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1")
+        served = serve(lake.url)
+        for name in ("Runs", "Curves", "Leaderboard", "Health"):
+            page = open_page(served.page(page=name, best=hostile, metric=hostile, where="'<b>' <> '&amp;'"))
+            page.shows("onerror" if name != "Health" else "No gaps")
+            if name in {"Curves", "Leaderboard"}:
+                picture(page)
+            assert "owned" not in page.evaluate("document.title")
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1")
 
 
-def test_two_hundred_runs_stay_within_the_budget(tmp_path, open_page):
+def test_two_hundred_runs_stay_within_the_budget(tmp_path, serve, open_page):
     with MetricsLake(tmp_path / "lake") as lake:
         for at in range(200):
             lake.log_series(
                 f"sweep/run-{at:03}", "loss", [1 / (1 + step * (at + 1) / 200) for step in range(500)]
             )
         lake.flush()
-        with Served(lake.url) as served:
-            page = open_page(served.page())
-            told, _ = picture(page)
-            assert "200 series" in told
-            assert "of 100,000 points shown, extremes kept" in told
-            page = open_page(served.page(page="Runs"))
-            page.shows("200 resources", "Page 1 of 10")
+        served = serve(lake.url)
+        page = open_page(served.page())
+        told, _ = picture(page)
+        assert "200 series" in told
+        assert "of 100,000 points shown, extremes kept" in told
+        page = open_page(served.page(page="Runs"))
+        page.shows("200 resources", "Page 1 of 10")
+
+
+def test_prediction_page_shows_curves_drift_and_windows(tmp_path, serve, open_page):
+    rows = {
+        "id": list(range(240)),
+        "p": [(at * 37 % 100) / 100 for at in range(240)],
+        "country": ["FR" if at % 2 else "NO" for at in range(240)],
+        "at": [dt.datetime(2026, 11, 1, tzinfo=dt.UTC) + dt.timedelta(hours=at) for at in range(240)],
+    }
+    labels = {"id": rows["id"], "churned": [(at * 31 % 90) < 100 * p for at, p in enumerate(rows["p"])]}
+    with MetricsLake(tmp_path / "lake") as lake:
+        for job in ("churn/1", "churn/2"):
+            frame = pl.DataFrame(rows)
+            lake.log_prediction_metrics(job, frame, score="p", key="id", by="country", time="at", every="1d")
+            lake.log_ground_truth(job, pl.DataFrame(labels), key="id", truth="churned")
+        lake.flush()
+        served = serve(lake.url)
+        page = open_page(served.page(page="Predictions", reference="churn/1", segment="country"), height=1800)
+        page.shows("240 predictions", "Share of positives found", "Rows by true and predicted class")
+        page.shows("Windows of 1d, against churn/1", "How often what was predicted")
+        picture(page)
+        assert colours(page) > 50
+
+
+def test_pages_of_a_table_turn_after_others_were_looked_at(tmp_path, serve, open_page):
+    with MetricsLake(tmp_path / "lake") as lake:
+        for at in range(45):
+            lake.log_metric(f"sweep/run-{at:02}", "loss", at)
+        lake.flush()
+        served = serve(lake.url)
+        page = open_page(served.page(page="Runs"))
+        page.shows("sweep/run-00")
+        page.click(
+            "deep('[data-testid=next-page-button], button[id*=next], button').find(e => "
+            "/next/i.test(e.dataset.testid + e.ariaLabel + e.innerText))"
+        )
+        page.shows("sweep/run-25")
