@@ -15,9 +15,8 @@ from served import SCRIPT, Served
 
 PICTURES = Path(__file__).parents[1] / "notebooks" / "pictures"
 PAGES = {
-    "curves": {"metric": "valid/loss", "runs": "demo/"},
-    "runs": {"page": "Runs", "runs": "demo/"},
-    "predictions": {"page": "Predictions"},
+    "curves": {"metric": "valid/log_loss", "runs": "demo/digits/*"},
+    "predictions": {"page": "Predictions", "job": "demo/predictions/cancer/1"},
 }
 
 
@@ -35,7 +34,7 @@ def main() -> None:
             browser = Browser(program, Path(folder))
             try:
                 for name, query in PAGES.items():
-                    page = browser.open(served.page(**query), width=1100, height=680)
+                    page = browser.open(served.page(**query), width=1280, height=900)
                     page.wait("deep('canvas, marimo-table').length > 0")
                     time.sleep(8)  # until the last chart stands and nothing turns any more
                     page.screenshot(PICTURES / f"{name}.png")
