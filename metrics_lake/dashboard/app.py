@@ -102,7 +102,7 @@ def _(choices, mo):
 def _(choices, mo):
     search = mo.ui.text(
         value=choices.text("runs"),
-        placeholder="part of an id, or digits/*",
+        placeholder="digits, or digits/*",
         label="runs",
         debounce=300,
         on_change=choices.keeper("runs"),

@@ -76,7 +76,7 @@ def shown(table: pa.Table, *, frozen: Sequence[str] = ()) -> Any:
         show_column_summaries=False,
         show_data_types=False,
         freeze_columns_left=[name for name in frozen if name in frame.columns],
-        format_mapping={name: _short for name, kind in frame.schema.items() if kind.is_float()},
+        format_mapping={name: _short if kind.is_float() else _text for name, kind in frame.schema.items()},
         max_columns=None,
     )
 
@@ -106,3 +106,7 @@ def _pair(element: pl.Expr, kind: pl.List) -> pl.Expr:
 
 def _short(value: float | None) -> str:
     return "" if value is None else f"{value:.5g}"
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
