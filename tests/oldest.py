@@ -15,7 +15,8 @@ def requirements() -> list[str]:
     ]
     oldest = [line.replace(">=", "==") for line in project["dependencies"]]
     extras = project["optional-dependencies"]
-    tools = {line for name in ("test", "demo", "pandas", "cli", "plot", "report", "ui") for line in extras[name]}
+    names = ("test", "demo", "pandas", "cli", "plot", "report", "ui")
+    tools = {line for name in names for line in extras[name]}
     servers = re.compile(
         r"metrics-lake|s3fs|gcsfs|seaweedfs|fake-gcs|deltalake|import-linter|mypy|ruff|pyarrow-stubs"
     )
