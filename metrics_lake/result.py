@@ -14,7 +14,7 @@ from html import escape
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from metrics_lake.charts import MAX_POINTS
+from metrics_lake.charts import MAX_POINTS, counted
 from metrics_lake.errors import InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
@@ -400,7 +400,7 @@ class Result:
             f"thinned out from {value:,}" if name == _TOTAL else f"{name}={value}"
             for name, value in self._notes.items()
         ]
-        return _counted(total, "row") + (f" ({', '.join(notes)})" if notes else "")
+        return counted(total, "row") + (f" ({', '.join(notes)})" if notes else "")
 
     def _shown(self, head: pa.Table, name: str) -> list[Any]:
         from metrics_lake.errors import FormatError
@@ -460,7 +460,3 @@ def _escaped(sign: str) -> str:
     if sign.isprintable():
         return sign
     return " " if sign in "\n\t\r" else sign.encode("unicode_escape").decode("ascii")
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from metrics_lake.result import Result
 
-__all__ = ["Rows", "chosen_format", "counted", "note", "write", "write_report", "write_rows"]
+__all__ = ["Rows", "chosen_format", "note", "write", "write_report", "write_rows"]
 
 Columns = dict[str, list[Any]]
 
@@ -169,11 +169,6 @@ def chosen_format(asked: str | None) -> str:
 def note(message: str) -> None:
     """Say something to the person, beside the data."""
     click.echo(message, err=True)
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: ``1 point``, ``1,000 points``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def write_rows(rows: Rows, form: str | None, limit: int | None = None) -> int:

@@ -9,8 +9,8 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from metrics_lake.charts import counted
 from metrics_lake.cli.machine import DRIVERS, Found, state_of, versions
-from metrics_lake.cli.output import counted
 from metrics_lake.errors import (
     BucketNotFoundError,
     MetricsLakeError,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from metrics_lake.charts import counted
 from metrics_lake.cli.cells import json_cell, logged
 from metrics_lake.cli.missing import (
     metric_not_found,
@@ -15,7 +16,7 @@ from metrics_lake.cli.missing import (
     resource_not_found,
     say_nothing_fits,
 )
-from metrics_lake.cli.output import Rows, chosen_format, counted, note, write, write_rows
+from metrics_lake.cli.output import Rows, chosen_format, note, write, write_rows
 from metrics_lake.cli.parameters import (
     FORMATS,
     STEPS,

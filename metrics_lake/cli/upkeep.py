@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from metrics_lake.cli.output import Rows, counted, note, write_report, write_rows
+from metrics_lake.charts import counted
+from metrics_lake.cli.output import Rows, note, write_report, write_rows
 from metrics_lake.cli.parameters import (
     AGE,
     INSTANT,

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import click
 
-from metrics_lake.cli.output import counted, write_report
+from metrics_lake.charts import counted
+from metrics_lake.cli.output import write_report
 from metrics_lake.cli.parameters import INSTANT, format_option, tags_of, tags_options, value_of
 from metrics_lake.cli.place import LakeCommand, Place
 

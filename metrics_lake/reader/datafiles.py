@@ -158,9 +158,7 @@ class DataFiles:
                 read_dictionary=list(TABLES[self._table].dictionary_columns),
             ) as opened:
                 stored = [each.name for each in schema if each.name in opened.schema_arrow.names]
-                rows = conform(
-                    opened.read_row_groups(list(groups), columns=stored, use_threads=False), schema
-                )
+                rows = opened.read_row_groups(list(groups), columns=stored, use_threads=False)
             return selection.rows_of(conform(rows, schema)).cast(arrow_schema(self._table))
         except (pa.ArrowException, OSError) as error:
             raise _corrupt(file.key, error) from error
