@@ -171,8 +171,9 @@ class Browser:
     def adopt(self, session: str, page: Page) -> None:
         """Give the events of a page's worker or frame to the page."""
         self._pages[session] = page
-        for method, arguments in (("Runtime.enable", {}), ("Network.enable", {})):
-            self._send(method, session, arguments)  # called by the reader: it cannot wait for answers
+        # It waits until it is told to run, so nothing that it asks for comes before somebody listens.
+        for method in ("Runtime.enable", "Network.enable", "Runtime.runIfWaitingForDebugger"):
+            self._send(method, session, {})  # called by the reader: it cannot wait for answers
 
 
 class Page:
@@ -196,7 +197,7 @@ class Page:
 
     def prepare(self, width: int, height: int) -> None:
         """Listen to everything, before anything is loaded."""
-        self.call("Target.setAutoAttach", autoAttach=True, waitForDebuggerOnStart=False, flatten=True)
+        self.call("Target.setAutoAttach", autoAttach=True, waitForDebuggerOnStart=True, flatten=True)
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.call(f"{domain}.enable")
         self.call("Page.addScriptToEvaluateOnNewDocument", source=_TOOLS)
