@@ -32,6 +32,7 @@ class _Reading:
     storage: Storage
     log: TableLog
     pending: Callable[[], Sequence[PendingRun]]
+    looks_again: bool = False
     runs: Sequence[PendingRun] = field(default=())
     listing: Listing | None = None
     version: TableSnapshot | None = None
@@ -46,7 +47,7 @@ def _list_inbox(reading: _Reading) -> None:
 
 
 def _read_log(reading: _Reading) -> None:
-    reading.version = reading.log.refresh()
+    reading.version = reading.log.reopen() if reading.looks_again else reading.log.refresh()
 
 
 STEPS: Final = (_take_pending, _list_inbox, _read_log)
@@ -77,16 +78,20 @@ def take_snapshot(
         GapWarning: Rows of a writer are missing for good and the snapshot reads on behind them.
     """
     steps = tuple(steps)
+    looks_again = False
     while True:
-        reading = _Reading(storage, log, pending)
+        reading = _Reading(storage, log, pending, looks_again)
         for step in steps:
             step(reading)
         if reading.listing is None or reading.version is None:
             raise AssertionError("a step is missing")
         verdict = log.inbox.judge(reading.listing, reading.version)
         # A gap that has come of age must be in a second LIST as well: the first may have raced the late
-        # object. The second listing settles it either way, so this loop runs twice at most per new gap.
-        if not verdict.must_look_again:
+        # object. And beside a log opened anew: a machine that was paused for a month trusts its old version,
+        # as its clock stood still while the newer ones were cleaned up. The second look settles it either
+        # way, so this loop runs twice at most per new gap.
+        looks_again = verdict.must_look_again
+        if not looks_again:
             break
     _warn_of_gaps(log, verdict)
     return Snapshot(

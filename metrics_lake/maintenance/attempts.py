@@ -67,12 +67,13 @@ def run_attempts(
         try:
             plan = decide(snapshot, attempt)
         except ObjectNotFoundError as error:
-            # Consumed or rewritten, and collected, by others since the snapshot. Where the table is still
-            # the same it is lost.
+            # Consumed or rewritten, and collected, by others since the snapshot. Where the table, opened
+            # anew, is still the same it is lost.
             evidence = snapshot.log.version, error.context.get("key")
             if attempt >= _MOST_ATTEMPTS or evidence == missing:
                 raise
             missing = evidence
+            log.reopen()
             _pause(attempt, sleep)
             continue
         if plan.intent is None:

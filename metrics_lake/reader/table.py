@@ -103,6 +103,7 @@ class TableReader:
                 return answer(self.snapshot())
             except ObjectNotFoundError as error:
                 gone = error
+                self.log.reopen()  # only a cold look proves that the version is not of the past
         raise self._lost(gone) from gone
 
     def gone(self, error: ObjectNotFoundError) -> SnapshotExpired | ObjectNotFoundError:

@@ -222,6 +222,25 @@ def test_a_handle_that_has_not_looked_for_long_notices_that_its_version_is_gone(
     same(log.refresh(), newest)
 
 
+def test_a_process_that_is_stopped_while_it_reads_a_version_does_not_trust_it_afterwards(
+    world, log, clock, write
+):
+    write(1)
+    log.refresh()
+    kept, log._known = log._known, None
+    write(2)
+    log._known = kept
+
+    def stop(when, operation, key):
+        if (when, operation, key) == ("after", "get", log_key("metrics", 1)):
+            world.storage.hook = lambda *call: None
+            clock.now += 31 * DAY
+            foreign_cleanup(world, TableLog(world.storage, "metrics"), write)
+
+    world.storage.hook = stop
+    same(log.refresh(), TableLog(world.storage, "metrics").refresh())
+
+
 def test_without_a_log_the_absence_of_version_zero_is_proven_by_a_list(world, log, clock, write):
     log.refresh()
     stale, newest = foreign_cleanup(world, log, write)

@@ -8,7 +8,9 @@ import pytest
 
 from metrics_lake.commits import STEPS, PendingRun, TableLog, take_snapshot
 from metrics_lake.commits.inbox import Inbox
+from metrics_lake.commits.upkeep import write_checkpoint
 from metrics_lake.errors import GapWarning
+from metrics_lake.layout import log_key
 
 
 def take(world, log, pending=(), steps=STEPS):
@@ -165,7 +167,8 @@ def test_a_gap_is_skipped_once_it_is_old_by_the_stores_clock_and_a_second_list_s
     world.storage.calls.clear()
     with pytest.warns(GapWarning, match="Rows 5 to 9"):
         snapshot = take(world, log)
-    assert [operation for operation, _ in world.storage.calls].count("list") == 2
+    lists = [key for operation, key in world.storage.calls if operation == "list"]
+    assert lists == ["inbox/metrics/", "inbox/metrics/", "metrics/_delta_log/"]
     assert seqs(world, snapshot) == [0, 1, 2, 3, 4, 10, 11, 12, 13, 14, 0, 1]
     assert [(gap.first, gap.last, gap.is_skipped) for gap in snapshot.gaps] == [(5, 9, True)]
     with warnings.catch_warnings():
@@ -201,6 +204,23 @@ def test_an_object_that_only_the_second_list_shows_closes_the_gap_without_a_warn
     snapshot = take(world, log)
     assert seqs(world, snapshot)[:15] == list(range(15))
     assert snapshot.gaps == ()
+
+
+def test_a_handle_whose_clock_stood_still_while_its_version_was_cleaned_up_sees_no_gap(world, log, make):
+    writer = make.writer(1)
+    world.commit(0, (writer, 0, 4))
+    world.publish(writer, 10, 14)
+    assert take(world, log).log.version == 0
+    # a month passes at the store, none of it for this process: the machine was paused
+    world.commit(1, (writer, 0, 9))
+    write_checkpoint(log, TableLog(world.storage, "metrics").refresh())
+    world.commit(2)
+    world.storage.delete([log_key("metrics", 0), log_key("metrics", 1)])
+    world.storage.now += 31 * 86_400
+    world.publish(make.writer(2), 0, 0)
+    snapshot = take(world, log)
+    assert snapshot.log.version == 2
+    assert (seqs(world, snapshot), snapshot.gaps) == ([10, 11, 12, 13, 14, 0], ())
 
 
 def test_a_late_object_behind_a_skipped_and_compacted_gap_is_still_read(world, log, make):

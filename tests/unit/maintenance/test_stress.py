@@ -72,7 +72,11 @@ class Actor(threading.Thread):
             seed=self.random.random(),
             crash_at=self.random.randrange(3, 60) if self.crashes else None,
         )
-        self.log = TableLog(self.storage, TABLE)
+        self.log = self.open_log()
+
+    def open_log(self):
+        """Return the log as a new process has it: the months that pass at the store pass for it too."""
+        return TableLog(self.storage, TABLE, boot_clock=lambda: self.shared.now)
 
     def run(self):
         try:
@@ -200,7 +204,7 @@ class Reader(Actor):
 
     def restart(self):
         self.storage = self.shared
-        self.log = TableLog(self.storage, TABLE)
+        self.log = self.open_log()
 
     def act(self):
         if self.fresh:

@@ -6,6 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from metrics_lake.commits import Intent, TableLog, commit
+from metrics_lake.commits.upkeep import write_checkpoint
 from metrics_lake.errors import (
     AmbiguousSeriesError,
     CorruptObjectError,
@@ -14,7 +16,7 @@ from metrics_lake.errors import (
     ObjectNotFoundError,
     SnapshotExpired,
 )
-from metrics_lake.layout import sidecar_key
+from metrics_lake.layout import log_key, sidecar_key
 from metrics_lake.resources import glob
 from metrics_lake.schema import METRICS, arrow_schema
 
@@ -347,6 +349,21 @@ def test_an_object_that_no_snapshot_can_do_without_is_named(lake):
     with pytest.raises(ObjectNotFoundError, match="lost") as caught:
         lake.reader().latest("run", "m")
     assert caught.value.key == key
+
+
+def test_a_reader_that_missed_a_month_opens_the_log_anew_where_a_file_is_gone(lake):
+    rows = lake.log_rows("run", "m", [1.0, 2.0], steps=[0, 1])
+    (key,) = lake.compact(rows, {rows[0].writer: ((0, 1),)})
+    reader = lake.reader()
+    old = reader.snapshot().log.version
+    lake.compact(rows, removes=[key])
+    other = TableLog(lake.storage, METRICS)
+    write_checkpoint(other, other.refresh())
+    commit(other, other.refresh(), Intent("WRITE"))
+    # cleaned up by others, and none of the time passed for this process: its machine was paused
+    lake.storage.delete([key, *(log_key(METRICS, version) for version in range(old + 2))])
+    assert reader.snapshot().log.version == old
+    assert value(reader.latest("run", "m", step=0)) == 1.0
 
 
 def test_a_lost_data_file_is_no_old_snapshot(lake):
