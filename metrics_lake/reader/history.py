@@ -6,17 +6,29 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
+import pyarrow as pa
+import pyarrow.compute
+
 from metrics_lake import query
+from metrics_lake.commits.sorting import sort_rows
 from metrics_lake.errors import InvalidInputError
 from metrics_lake.reader.selection import Ids, Selection
 from metrics_lake.schema import METRICS, TABLES, arrow_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-    import pyarrow as pa
+__all__ = [
+    "TOTAL",
+    "HistoryQuery",
+    "copied_rows",
+    "drawing_query",
+    "history_query",
+    "list_resources",
+    "rows_to_copy",
+]
 
-__all__ = ["TOTAL", "HistoryQuery", "drawing_query", "history_query", "list_resources", "rows_to_copy"]
+pc: Any = pyarrow.compute  # pyarrow-stubs knows no Python scalars as arguments
 
 TOTAL: Final = "total_points"
 """The hidden column that says how many points there were before they were thinned out."""
@@ -290,3 +302,24 @@ def rows_to_copy(source: Selection, resource: str, to: str | None) -> tuple[Sele
     """
     selection = replace(source, resources=Ids((resource, to)))
     return selection, sql, {"copy_from": resource, "copy_to": to}
+
+
+def copied_rows(rows: pa.Table, resource: str, to: str) -> pa.Table:
+    """Do what ``rows_to_copy`` says in Arrow, for the few rows of the two resources that are in memory.
+
+    Planning and running that query takes five times as long as copying what one run logged.
+    """
+    there = rows.filter(pc.equal(rows.column("resource"), to))
+    rows = rows.filter(pc.equal(rows.column("resource"), resource))
+    held = set(_identities(there))
+    if held:
+        rows = rows.filter(pa.array([each not in held for each in _identities(rows)], pa.bool_()))
+    for name, text in (("resource", to), ("origin", resource)):
+        index = rows.schema.get_field_index(name)
+        rows = rows.set_column(index, rows.schema.field(index), pa.repeat(text, rows.num_rows))
+    return sort_rows(METRICS, rows)
+
+
+def _identities(rows: pa.Table) -> Iterable[tuple[str, int]]:
+    """Return what makes a row itself wherever it is copied."""
+    return zip(*(rows.column(name).to_pylist() for name in ("writer", "seq")), strict=True)

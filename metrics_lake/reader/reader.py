@@ -11,7 +11,7 @@ from metrics_lake.errors import InvalidInputError, NotFoundError
 from metrics_lake.points import checked_step, checked_timestamp
 from metrics_lake.reader.cache import ByteCache
 from metrics_lake.reader.drawing import draw
-from metrics_lake.reader.history import history_query, list_resources, rows_to_copy
+from metrics_lake.reader.history import copied_rows, history_query, list_resources, rows_to_copy
 from metrics_lake.reader.overview import Overview, ambiguous_series
 from metrics_lake.reader.recent import SCAN_ROWS
 from metrics_lake.reader.selection import Ids, IdsLike, Selection, Steps, StepsLike
@@ -341,6 +341,10 @@ class Reader:
         if not any(wanted is None or wanted.matches(each) for each in ids):
             raise self.not_found(resource, None if wanted is None or not ids else repr(metrics))
         selection, sql, bindings = rows_to_copy(source, resource, to)
+        if to is not None:
+            rows = self.pinned(table, pinned, lambda: table.rows_in_memory(pinned, selection))
+            if rows is not None:
+                return copied_rows(rows, resource, to).to_reader()
         return self.pinned(table, pinned, lambda: table.stream(pinned, selection, sql, bindings))
 
     def not_found(self, resource: str, metric: str | None = None) -> NotFoundError:

@@ -15,6 +15,7 @@ from metrics_lake.reader.lookup import Order, Point, find_series, newest_in_rows
 from metrics_lake.reader.recent import SCAN_ROWS, Recent
 from metrics_lake.reader.scan import Place, Scan, Scanner
 from metrics_lake.reader.selection import Ids, Selection
+from metrics_lake.schema import arrow_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -288,11 +289,30 @@ class TableReader:
 
     def metric_ids(self, snapshot: Snapshot, resource: str) -> list[str]:
         """Return the ids of a resource's metrics in order."""
-        parts = self.summary_parts(snapshot, Selection(Ids((resource,))), resource)
+        selection = Selection(Ids((resource,)))
+        parts = self._file_summaries(snapshot, selection, resource)
+        for group in self._recent.groups(snapshot.inbox):
+            rows = group.to_scan(self._scan_rows)
+            parts.append(
+                _of_resource(group.summarised(), resource) if rows is None else selection.rows_of(rows)
+            )
+        parts += [selection.rows_of(run.rows) for run in snapshot.pending]
         found: set[Any] = set()
         for part in parts:
-            found.update(part.column("metric").to_pylist())
+            found.update(pc.unique(part.column("metric")).to_pylist())
         return sorted(found)
+
+    def rows_in_memory(self, snapshot: Snapshot, selection: Selection) -> pa.Table | None:
+        """Return the rows of a selection of ids where they are few and all in memory, else None."""
+        groups = self._recent.groups(snapshot.inbox)
+        recent = [*(group.rows for group in groups), *(run.rows for run in snapshot.pending)]
+        tables = [rows for rows in recent if rows is not None]
+        if len(tables) < len(recent) or sum(rows.num_rows for rows in tables) > self._scan_rows:
+            return None
+        if any(selection.may_be_in(each) for each in snapshot.log.files):
+            return None
+        empty = arrow_schema(self.table).empty_table()
+        return pa.concat_tables([empty, *(selection.rows_of(rows) for rows in tables)])
 
     def uncut(self, snapshot: Snapshot, resource: str, metric: str, point: Point) -> Point:
         """Return a point with its exact value, from its row where a summary or query has it not."""
