@@ -82,28 +82,31 @@ def out(frame: pl.DataFrame, metric: str | pl.Expr, value: pl.Expr, **columns: A
         columns: ``n low high bound method reason label``: a column's name or expression, or for ``method``
             and ``reason`` a plain text. ``bound`` is 0 by default, which says that the value is exact.
     """
-    number = value.cast(pl.Float64)
-    number = pl.when(number.is_nan()).then(None).otherwise(number)
-    given: dict[str, Any] = {"bound": pl.lit(0.0), "n": None, **columns}
+    number = value.cast(pl.Float64).fill_nan(None)
+    given: dict[str, Any] = {"bound": _ZERO, **columns}
     made: dict[str, pl.Expr] = {
+        "gid": _GID,
         "metric": pl.lit(metric) if isinstance(metric, str) else metric,
         "value": number,
     }
     for name, column in given.items():
         if name in {"method", "reason"} and isinstance(column, str):
             made[name] = pl.lit(column)
-        elif isinstance(column, str):
-            made[name] = pl.col(column)
         else:
-            made[name] = pl.lit(None) if column is None else column
+            made[name] = pl.col(column) if isinstance(column, str) else column
     made["bound"] = pl.when(number.is_not_null()).then(made["bound"])
     if "reason" in made:
         made["reason"] = pl.when(number.is_null()).then(made["reason"])
     # Lazy: the dozens of small selections are run together in the end.
     return frame.lazy().select(
-        (pl.col("gid") if name == "gid" else made.get(name, pl.lit(None)).alias(name)).cast(dtype)
-        for name, dtype in OUT.items()
+        made[name].cast(dtype).alias(name) if name in made else _ABSENT[name] for name, dtype in OUT.items()
     )
+
+
+# Made once: of a small state, making expressions takes longer than running them.
+_GID: Final = pl.col("gid")
+_ZERO: Final = pl.lit(0.0)
+_ABSENT: Final = {name: pl.lit(None, dtype).alias(name) for name, dtype in OUT.items()}
 
 
 def counted(state: Long) -> list[pl.LazyFrame]:
