@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from metrics_lake.predictions.curves import cell_edges, quantiles
-from metrics_lake.predictions.rows import counted, distribution, out
+from metrics_lake.predictions.rows import counted, distribution, out, outs
 
 if TYPE_CHECKING:
     from metrics_lake.predictions.long import Long
@@ -28,8 +28,7 @@ def finalise(state: Long, options: Options) -> list[pl.LazyFrame]:
     rows += [
         out(moments, "mean", pl.col("mean"), n="n"),
         out(moments, "std", (pl.col("m2").clip(0) / weight).sqrt(), n="n", method="population"),
-        out(moments, "min", pl.col("low"), n="n"),
-        out(moments, "max", pl.col("high"), n="n"),
+        outs(moments, {"min": pl.col("low"), "max": pl.col("high")}, n="n"),
     ]
     cells = cell_edges(state, is_score=False)
     rows.append(quantile_rows(cells, ""))
