@@ -139,6 +139,8 @@ def counted(state: Long) -> list[pl.LazyFrame]:
 def labelled(state: Long) -> list[pl.LazyFrame]:
     """Return how many predictions have a truth; nothing for states without one."""
     head = state.head.filter(pl.col("truth_null").is_not_null())
+    if head.is_empty():
+        return []
     usable = pl.col("n") - pl.sum_horizontal("null", "nan", "inf", "range")
     known = usable - pl.sum_horizontal("truth_null", "truth_nan", "truth_inf")
     return [
