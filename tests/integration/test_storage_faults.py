@@ -160,10 +160,10 @@ def test_a_store_that_gives_something_at_every_attempt_is_not_given_up(remote):
     for number in range(7):
         storage.put_new(f"a/{number}", bytes([number]) * 100)
     for number in range(1, 7):
-        proxy.inject("reset", "GET", key=f"a/{number}", times=number)
+        proxy.inject("answer", "GET", key=f"a/{number}", status=503, times=number)
     found = storage.get_many([(f"a/{number}", 0, 50) for number in range(7)])
     assert found == [bytes([number]) * 50 for number in range(7)]
-    proxy.inject("reset", "GET", key="a/3", times=None)
+    proxy.inject("answer", "GET", key="a/3", status=503, times=None)
     with pytest.raises(StorageError) as caught:
         storage.get_many([(f"a/{number}", 0, 50) for number in range(7)])
     assert caught.value.retryable is True
