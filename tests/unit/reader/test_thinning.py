@@ -77,6 +77,24 @@ def test_thinning_keeps_what_a_line_shows(lake):
     assert result.reader().schema.names == ["resource", "metric", "tags", "step", "timestamp", "value"]
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_of_equal_values_and_steps_the_first_in_order_is_kept(lake, seed):
+    chance = random.Random(seed)
+    steps = [chance.randrange(300) for _ in range(2_000)]
+    values = [float(chance.randrange(4)) if step < 200 else chance.gauss(0, 1) for step in steps]
+    lake.publish(lake.log_rows("run", "m", values, steps=steps))
+    ordered = sorted(zip(steps, range(2_000), values, strict=True))
+    low, high = min(steps), max(steps)
+    kept = set()
+    for part in range(25):
+        own = [at for at in ordered if min(int((at[0] - low) / (high - low) * 25), 24) == part]
+        least, greatest = min(at[2] for at in own), max(at[2] for at in own)
+        first = {at[2]: at for at in reversed(own)}
+        kept |= {own[0], own[-1], first[least], first[greatest]}
+    found = lake.reader().history("run", downsample=100)
+    assert [(row["step"], row["value"]) for row in found] == [(at[0], at[2]) for at in sorted(kept)]
+
+
 def test_series_without_steps_are_thinned_along_time(lake):
     lake.publish(lake.log_rows("run", "m", [float(at % 7) for at in range(1000)]))
     result = lake.reader().history("run", downsample=100)
