@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ DASHES: Final = ([1, 0], [6, 3], [2, 2])
 LEGEND_SERIES: Final = NUM_COLOURS * len(DASHES)
 """Up to so many series each has a look of its own, and a legend."""
 
+# As many shades of each colour as there are strokes, so that lines differ where they are not dashed.
+_SHADES: Final = (("#ffffff", 0.0), ("#000000", 0.45), ("#ffffff", 0.5))
 
 HALO_STYLE: Final = "halo"
 TEXT_STYLE: Final = "over-lines"
@@ -30,11 +33,12 @@ def config(*, dark: bool = False) -> dict[str, Any]:
     """Return the Vega-Lite configuration of all charts."""
     text, faint, back = ("#e6e6e6", "#3a3f46", "#16191d") if dark else ("#24292f", "#e3e6ea", "#ffffff")
     muted = "#a3abb5" if dark else "#57606a"
+    colours = _DARK if dark else _LIGHT
     return {
         "background": back,
         "font": "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif",
         "view": {"stroke": None, "continuousWidth": 640, "continuousHeight": 300},
-        "range": {"category": list(_DARK if dark else _LIGHT)},
+        "range": {"category": [_mixed(each, *shade) for shade in _SHADES for each in colours]},
         "axis": {
             "labelColor": muted,
             "titleColor": text,
@@ -63,9 +67,9 @@ def config(*, dark: bool = False) -> dict[str, Any]:
             "offset": 10,
         },
         "header": {"labelColor": text, "titleColor": text, "labelFontSize": 12, "labelFontWeight": "bold"},
-        "bar": {"color": _DARK[0] if dark else _LIGHT[0]},
-        "point": {"color": _DARK[0] if dark else _LIGHT[0]},
-        "line": {"color": _DARK[0] if dark else _LIGHT[0]},
+        "bar": {"color": colours[0]},
+        "point": {"color": colours[0]},
+        "line": {"color": colours[0]},
         "text": {"color": text},
         "rule": {"color": muted},
         "style": {
@@ -78,8 +82,19 @@ def config(*, dark: bool = False) -> dict[str, Any]:
 
 def themed(chart: Chart, *, dark: bool = False) -> Chart:
     """Return a chart in our look, whatever look it had."""
+    made = chart.copy(deep=False)
+    made.config = _configs(dark).copy()
+    return made
+
+
+@cache
+def _configs(dark: bool) -> Any:
+    """Return the configuration as Altair has it: making it takes a fifth of a chart's time."""
     import altair as alt
 
-    made = chart.copy(deep=False)
-    made.config = alt.Config.from_dict(config(dark=dark), validate=False)
-    return made
+    return alt.Config.from_dict(config(dark=dark), validate=False)
+
+
+def _mixed(colour: str, other: str, share: float) -> str:
+    parts = [(int(colour[at : at + 2], 16), int(other[at : at + 2], 16)) for at in (1, 3, 5)]
+    return "#" + "".join(f"{round(one + (two - one) * share):02x}" for one, two in parts)

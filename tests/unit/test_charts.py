@@ -166,6 +166,15 @@ def test_few_lines_have_a_legend_and_many_have_none(runs, has_legend, has_dashes
     assert ("strokeDash" in encoding) == has_dashes
     if has_legend:
         assert encoding["color"]["scale"]["domain"] == [str(at) for at in range(runs)]
+        shades = spec["config"]["range"]["category"][:runs]
+        assert len(set(shades)) == runs
+
+
+def test_many_points_are_not_dashed_and_the_nearest_is_sought_among_some():
+    spec = curves(Drawn(history(12, 1_000), "step", 12_000, 12)).to_dict()
+    line, near = layers_of(spec)[:2]
+    assert "strokeDash" not in line["encoding"]
+    assert {"sample": 8_000} in near["transform"]
 
 
 def test_of_very_many_series_the_first_are_drawn(lake):
@@ -203,16 +212,17 @@ def test_no_points_are_an_empty_chart():
         assert told(spec) == "0 series · 0 points"
 
 
-def history(runs):
-    """Return two points of each run."""
+def history(runs, points=2):
+    """Return some points of each run."""
+    number = runs * points
     return pa.table(
         {
-            "resource": pa.array([f"digits/{at}" for at in range(runs) for _ in range(2)], pa.string()),
-            "metric": pa.array(["m"] * runs * 2, pa.string()),
-            "tags_key": pa.array([""] * runs * 2, pa.string()),
-            "step": pa.array([0, 1] * runs, pa.int64()),
-            "timestamp": pa.array([START] * runs * 2, pa.timestamp("us", tz="UTC")),
-            "value": pa.array([float(at) for at in range(runs * 2)], pa.float64()),
+            "resource": pa.array([f"digits/{at}" for at in range(runs) for _ in range(points)], pa.string()),
+            "metric": pa.array(["m"] * number, pa.string()),
+            "tags_key": pa.array([""] * number, pa.string()),
+            "step": pa.array([*range(points)] * runs, pa.int64()),
+            "timestamp": pa.array([START] * number, pa.timestamp("us", tz="UTC")),
+            "value": pa.array([float(at) for at in range(number)], pa.float64()),
         }
     )
 
