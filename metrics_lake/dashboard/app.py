@@ -19,7 +19,7 @@ def _():
     from metrics_lake.dashboard import jobs, tables, zooming
     from metrics_lake.dashboard.catalogue import catalogue
     from metrics_lake.dashboard.choices import Choices
-    from metrics_lake.dashboard.look import beside, careful, note, panel, stack
+    from metrics_lake.dashboard.look import beside, careful, note, panel, picture, stack
     from metrics_lake.dashboard.offered import offered
 
     lake = offered()
@@ -37,6 +37,7 @@ def _():
         note,
         panel,
         panels,
+        picture,
         stack,
         tables,
         zooming,
@@ -240,6 +241,7 @@ def _(
     note,
     page,
     panels,
+    picture,
     runs,
     smooth,
     tables,
@@ -264,11 +266,10 @@ def _(
             max_points=zooming.points_of(len(metrics.value)),
             **zooming.window(axis.value, get_part()),
         )
-        return found.chart
+        return picture(found.chart)
 
-    mo.vstack(
-        [careful(lambda each=each: _curves(each)) for each in metrics.value] or [note("No curves yet.")]
-    )
+    _pictures = [careful(lambda each=each: _curves(each)) for each in metrics.value]
+    _pictures[0] if len(_pictures) == 1 else mo.vstack(_pictures or [note("No curves yet.")])
     return
 
 

@@ -3,17 +3,41 @@
 from __future__ import annotations
 
 import html
+import json
 from typing import TYPE_CHECKING, Any, Literal
 
+from metrics_lake.charts import vega_lite_version
 from metrics_lake.dashboard.tables import shown
 from metrics_lake.errors import MetricsLakeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from metrics_lake.charts import Chart
     from metrics_lake.panels import Panel
 
-__all__ = ["beside", "careful", "note", "panel", "stack"]
+__all__ = ["beside", "careful", "note", "panel", "picture", "stack"]
+
+
+class _Picture:
+    """A chart in the form in which the page draws it."""
+
+    def __init__(self, specification: dict[str, Any]) -> None:
+        self._specification = specification
+
+    def _mime_(self) -> tuple[str, str]:
+        major = vega_lite_version().partition(".")[0]
+        return f"application/vnd.vegalite.v{major}+json", json.dumps(self._specification, allow_nan=False)
+
+
+def picture(chart: Chart) -> Any:
+    """Return a chart as the page draws it.
+
+    marimo itself would check an Altair chart against its schema and write it as HTML first, before it takes
+    the same specification: for 5,000 points 25 ms instead of 6 (November 2026). What a cell shows alone, the
+    page redraws where it stands; what is inside of something else it makes anew, which takes 0.3 s more.
+    """
+    return _Picture(chart.to_dict(validate=False))
 
 
 def note(text: str) -> Any:
@@ -55,7 +79,7 @@ def panel(panel: Panel, *, frozen: Sequence[str] = ()) -> Any:
     if panel.chart is None:
         title = mo.Html(f"<strong>{html.escape(panel.title)}</strong>")
         return stack([title, note(panel.caption), *([rows] if rows is not None else [])])
-    parts = [panel.chart, note(panel.caption)]
+    parts = [picture(panel.chart), note(panel.caption)]
     if rows is not None:
         parts.append(_holding(mo.accordion({"Rows": rows}), [rows]))
     return stack(parts)
