@@ -188,11 +188,13 @@ class DataFileWriter:
         self._write(self._waiting_rows)
         data, new = self._builder.finish()
         self._builder = None
-        if self._summaries:
-            summary = series.merge(self._summaries)
-            self._put(sidecar_key(self._table, new.file.key), series.encode(summary))
-            self._summaries = []
-        self._put(new.file.key, data)
+        with ThreadPoolExecutor(1, thread_name_prefix="metrics-lake-write") as pool:
+            put = pool.submit(self._put, new.file.key, data)
+            if self._summaries:
+                summary = series.merge(self._summaries)
+                self._put(sidecar_key(self._table, new.file.key), series.encode(summary))
+                self._summaries = []
+            put.result()
         self.files.append(new)
 
     def _write(self, num_rows: int) -> None:

@@ -64,9 +64,10 @@ def quantiles(cells: pl.DataFrame, qs: Sequence[float]) -> pl.DataFrame:
         weighted=pl.col("is_weighted").any().over("gid"),
     )
     wanted = pl.DataFrame({"q": list(qs)}, schema={"q": pl.Float64})
-    plain = _interpolated(frame.filter(~pl.col("weighted")), wanted)
-    heavy = _inverted(frame.filter(pl.col("weighted")), wanted)
-    return pl.concat([plain, heavy]).sort("gid", "q")
+    plain, heavy = frame.filter(~pl.col("weighted")), frame.filter("weighted")
+    found = [_interpolated(plain, wanted)] if plain.height or not heavy.height else []
+    found += [_inverted(heavy, wanted)] if heavy.height else []
+    return pl.concat(found).sort("gid", "q")
 
 
 def _interpolated(frame: pl.DataFrame, wanted: pl.DataFrame) -> pl.DataFrame:

@@ -223,21 +223,20 @@ def _selected(
     Sums over a whole column take a seventh of the time of sums over one group, which wait for one another.
     """
     first = frame.select(k=key, **values).filter(pl.col("k") == codes[0]).select(*aggregates)
-    counts = frame.select(k=key).select(
-        (pl.col("k") == code).sum().cast(pl.Int64).alias(str(code)) for code in codes[1:]
-    )
-    others = [
-        (code, counted)
-        for code, counted in zip(codes[1:], counts.collect(engine="streaming").row(0), strict=True)
-    ]
-    rows = pl.concat(
-        [
-            first.collect(engine="streaming").select(pl.lit(codes[0], dtype=pl.Int64).alias("k"), pl.all()),
-            pl.DataFrame(others, schema={"k": pl.Int64, "n": pl.Int64}, orient="row"),
-        ],
-        how="diagonal",
-    )
+    rows = first.collect(engine="streaming").select(pl.lit(codes[0], dtype=pl.Int64).alias("k"), pl.all())
+    if rows["n"].item() < _height(frame):  # mostly all rows are of the first code
+        counts = frame.select(k=key).select(
+            (pl.col("k") == code).sum().cast(pl.Int64).alias(str(code)) for code in codes[1:]
+        )
+        others = zip(codes[1:], counts.collect(engine="streaming").row(0), strict=True)
+        schema = {"k": pl.Int64, "n": pl.Int64}
+        rows = pl.concat([rows, pl.DataFrame(list(others), schema=schema, orient="row")], how="diagonal")
     return rows.filter(pl.col("n") > 0)
+
+
+def _height(frame: pl.LazyFrame) -> int:
+    """Return the number of rows, which the metadata of frames and Parquet files says."""
+    return int(frame.select(pl.len()).collect(engine="streaming").item())
 
 
 def _packed(
@@ -292,7 +291,7 @@ def _grouped(
     adds_up = not any(name.startswith(("mean", "m2")) for name in names)
     if not (roles.segments or roles.time) or not roles.source.has_cheap_slices or not adds_up:
         return run(frame)
-    height = int(frame.select(pl.len()).collect(engine="streaming").item())
+    height = _height(frame)
     if height < 2 * SLICE_ROWS:
         return run(frame)
     merges = [

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
@@ -351,10 +352,20 @@ def _shaped(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
     """Return the frame with exactly these columns and types; what it lacks is NULL."""
     if frame.schema == schema:
         return frame
+    given = frame.schema
     return frame.select(
-        pl.col(name).cast(dtype) if name in frame.columns else pl.lit(None, dtype=dtype).alias(name)
+        _null(name, dtype)
+        if name not in given
+        else pl.col(name)
+        if given[name] == dtype
+        else pl.col(name).cast(dtype)
         for name, dtype in schema.items()
     )
+
+
+@cache
+def _null(name: str, dtype: Any) -> pl.Expr:
+    return pl.lit(None, dtype=dtype).alias(name)
 
 
 def _renumbered(frame: pl.DataFrame, ids: pl.DataFrame, *, keep: bool = False) -> pl.DataFrame:

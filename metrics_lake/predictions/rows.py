@@ -11,9 +11,11 @@ import pyarrow as pa
 from metrics_lake.resources import tags_from_key
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from metrics_lake.predictions.long import Long
 
-__all__ = ["OUT", "Values", "counted", "distribution", "labelled", "out", "with_segments"]
+__all__ = ["OUT", "Values", "counted", "distribution", "labelled", "out", "outs", "with_segments"]
 
 OUT: Final[dict[str, Any]] = {
     "gid": pl.Int64,
@@ -72,7 +74,9 @@ _TRUTH_NAMES: Final = {"truth_nan": "num_truth_nan", "truth_inf": "num_truth_inf
 MOST_CLASSES: Final = 1000
 
 
-def out(frame: pl.DataFrame, metric: str | pl.Expr, value: pl.Expr, **columns: Any) -> pl.LazyFrame:
+def out(
+    frame: pl.DataFrame | pl.LazyFrame, metric: str | pl.Expr, value: pl.Expr, **columns: Any
+) -> pl.LazyFrame:
     """Return rows of :data:`OUT` from a frame with a row for each number.
 
     Args:
@@ -82,50 +86,68 @@ def out(frame: pl.DataFrame, metric: str | pl.Expr, value: pl.Expr, **columns: A
         columns: ``n low high bound method reason label``: a column's name or expression, or for ``method``
             and ``reason`` a plain text. ``bound`` is 0 by default, which says that the value is exact.
     """
-    number = value.cast(pl.Float64)
-    number = pl.when(number.is_nan()).then(None).otherwise(number)
-    given: dict[str, Any] = {"bound": pl.lit(0.0), "n": None, **columns}
+    number = value.cast(pl.Float64).fill_nan(None)
+    given: dict[str, Any] = {"bound": _ZERO, **columns}
     made: dict[str, pl.Expr] = {
+        "gid": _GID,
         "metric": pl.lit(metric) if isinstance(metric, str) else metric,
         "value": number,
     }
     for name, column in given.items():
         if name in {"method", "reason"} and isinstance(column, str):
             made[name] = pl.lit(column)
-        elif isinstance(column, str):
-            made[name] = pl.col(column)
         else:
-            made[name] = pl.lit(None) if column is None else column
+            made[name] = pl.col(column) if isinstance(column, str) else column
     made["bound"] = pl.when(number.is_not_null()).then(made["bound"])
     if "reason" in made:
         made["reason"] = pl.when(number.is_null()).then(made["reason"])
     # Lazy: the dozens of small selections are run together in the end.
     return frame.lazy().select(
-        (pl.col("gid") if name == "gid" else made.get(name, pl.lit(None)).alias(name)).cast(dtype)
-        for name, dtype in OUT.items()
+        made[name].cast(dtype).alias(name) if name in made else _ABSENT[name] for name, dtype in OUT.items()
     )
+
+
+def outs(frame: pl.DataFrame, values: Mapping[str, pl.Expr], **columns: Any) -> pl.LazyFrame:
+    """Return what :func:`out` gives for several metrics of which everything but the value is the same.
+
+    Args:
+        frame: As for ``out``.
+        values: The number of each metric.
+        columns: ``n`` and ``label``: a column's name.
+    """
+    plain = frame.lazy().select(
+        "gid",
+        **{name: pl.col(column) for name, column in columns.items()},
+        **{name: value.cast(pl.Float64) for name, value in values.items()},
+    )
+    rows = plain.unpivot(list(values), index=["gid", *columns], variable_name="metric", value_name="value")
+    return out(rows, pl.col("metric"), pl.col("value"), **{name: name for name in columns})
+
+
+# Made once: of a small state, making expressions takes longer than running them.
+_GID: Final = pl.col("gid")
+_ZERO: Final = pl.lit(0.0)
+_ABSENT: Final = {name: pl.lit(None, dtype).alias(name) for name, dtype in OUT.items()}
 
 
 def counted(state: Long) -> list[pl.LazyFrame]:
     """Return how many predictions there are and how many of them could not be used, for what reason."""
-    head = state.head
-    return [
-        out(head, "num_predictions", pl.col("n"), n="n"),
-        *(out(head, name, pl.col(code), n="n") for code, name in _EXCLUDED_NAMES.items()),
-    ]
+    excluded = {name: pl.col(code) for code, name in _EXCLUDED_NAMES.items()}
+    return [outs(state.head, {"num_predictions": pl.col("n"), **excluded}, n="n")]
 
 
 def labelled(state: Long) -> list[pl.LazyFrame]:
     """Return how many predictions have a truth; nothing for states without one."""
     head = state.head.filter(pl.col("truth_null").is_not_null())
+    if head.is_empty():
+        return []
     usable = pl.col("n") - pl.sum_horizontal("null", "nan", "inf", "range")
     known = usable - pl.sum_horizontal("truth_null", "truth_nan", "truth_inf")
     return [
         out(head, "num_ground_truth_observations", known, n="n"),
         out(head, "coverage", known / usable, n=usable, reason="no prediction can be used"),
-        *(
-            out(head, name, pl.col(code), n="n").filter(pl.col("value") > 0)
-            for code, name in _TRUTH_NAMES.items()
+        outs(head, {name: pl.col(code) for code, name in _TRUTH_NAMES.items()}, n="n").filter(
+            pl.col("value") > 0
         ),
     ]
 
@@ -148,8 +170,9 @@ def distribution(shares: pl.DataFrame) -> list[pl.LazyFrame]:
         n=pl.col("n").sum(),
     )  # fmt: skip
     return [
-        out(top, "class_distribution", pl.col("share"), label="pred", n="size"),
-        out(top, "class_counts", pl.col("n"), label="pred", n="size"),
+        outs(
+            top, {"class_distribution": pl.col("share"), "class_counts": pl.col("n")}, label="pred", n="size"
+        ),
         out(entropy, "entropy", pl.col("entropy"), n="n", method="nats, of class_distribution"),
         out(entropy, "num_classes", pl.col("classes"), n="n"),
     ]

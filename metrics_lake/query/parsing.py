@@ -11,6 +11,7 @@ import json
 import re
 from contextlib import closing
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
@@ -100,6 +101,16 @@ def parse_select(sql: str) -> Statement:
         InvalidInputError: It is not valid SQL, not exactly one SELECT (or EXPLAIN of one), or calls what a
             read-only query may not call.
     """
+    given: Any = sql
+    if not isinstance(given, str):
+        raise InvalidInputError(
+            f"The query is of type {type(given).__qualname__}.", hint="Pass SQL as a str.", argument="query"
+        )
+    return _parsed(given)
+
+
+@lru_cache(maxsize=256)  # dashboards ask the same again and again, with other parameters
+def _parsed(sql: str) -> Statement:
     statement = _only_statement(sql)
     body = sql
     kind = _type_of(statement)
@@ -155,11 +166,6 @@ def parse_condition(text: str) -> Condition:
 
 
 def _only_statement(sql: str) -> Any:
-    given: Any = sql
-    if not isinstance(given, str):
-        raise InvalidInputError(
-            f"The query is of type {type(given).__qualname__}.", hint="Pass SQL as a str.", argument="query"
-        )
     try:
         with closing(new_cursor()) as cursor:
             statements = cursor.extract_statements(sql)

@@ -156,6 +156,7 @@ class RemoteStorage(Storage):
             asked = [(connection.path(ranges[index][0]), *ranges[index][1:]) for index in missing]
             answers = self._driver.read_many(connection.filesystem, asked) if asked else []
             failed: tuple[int, BaseException] | None = None
+            before = len(found)
             for index, answer in zip(missing, answers, strict=True):
                 if isinstance(answer, BaseException):
                     failure = classify(answer)
@@ -166,7 +167,7 @@ class RemoteStorage(Storage):
                 else:
                     found[index] = bytes(answer)
             if failed is not None:
-                raise _PartError(ranges[failed[0]][0]) from failed[1]
+                raise _PartError(ranges[failed[0]][0], is_moving=len(found) > before) from failed[1]
 
         keys = dict.fromkeys(key for key, _, _ in ranges)
         self._run("get", ", ".join(list(keys)[:3]), read)
@@ -207,13 +208,16 @@ class RemoteStorage(Storage):
 
     def _run(self, operation: str, key: str, call: Callable[[_Connection], _Answer]) -> _Answer:
         """Return a call's answer, trying again what passes by itself."""
-        begun, pause = time.monotonic(), _FIRST_PAUSE_SECONDS
-        for attempt in range(1, _ATTEMPTS + 1):
+        attempt, begun, pause = 0, time.monotonic(), _FIRST_PAUSE_SECONDS
+        while True:
+            attempt += 1
             connection = self._connect()
             try:
                 return call(connection)
             except _PartError as part:
                 error, at = part.__cause__ or part, part.key
+                if part.is_moving:  # slow is not dead: patience is for a store that gives nothing
+                    attempt, begun, pause = 1, time.monotonic(), _FIRST_PAUSE_SECONDS
             except self._driver.errors() as caught:
                 error, at = caught, key
             except RuntimeError as caught:
@@ -226,7 +230,6 @@ class RemoteStorage(Storage):
                 raise self._error(failure, error, operation, at) from error
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 -- jitter
             pause *= _PAUSE_FACTOR
-        raise AssertionError("the last attempt returns or raises")
 
     def _error(self, failure: Failure, error: BaseException, operation: str, key: str) -> MetricsLakeError:
         return store_error(
@@ -301,11 +304,12 @@ class _Connection:
 
 
 class _PartError(StorageError):
-    """One range of several failed; its cause says why."""
+    """One range of several failed, and others may have come (``is_moving``); its cause says why."""
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, *, is_moving: bool) -> None:
         super().__init__(key)
         self.key = key
+        self.is_moving = is_moving
 
 
 _LIVING: Final[weakref.WeakSet[RemoteStorage]] = weakref.WeakSet()

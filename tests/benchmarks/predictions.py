@@ -4,10 +4,22 @@
     python tests/benchmarks/predictions.py --parquet 100_000_000 [--folder /tmp/predictions-benchmark]
 
 Prints seconds of wall and CPU time, the peak memory of a process of its own, and each one's time as a
-multiple of ours. The sets are the same for all: for scores ROC AUC, average precision, log loss, Brier score,
-calibration error of 15 bins, confusion with what follows from it, nine quantiles; for numbers MAE, RMSE, R²,
-MAPE, sMAPE, WAPE, bias, greatest and median error, quantiles of predictions and residuals. Ours also has the
-error bounds, the intervals and the state to merge; ``exact`` has no bounds to need.
+multiple of ours. What each side computes:
+
+* *Ours*: rows that are NULL, NaN, infinite or out of range and rows without a truth, counted apart and left
+  out. For scores mean, ends, nine quantiles, class shares and entropy; confusion, accuracy, precision,
+  recall, specificity (Wilson's intervals), F1, balanced accuracy, MCC, kappa; ROC AUC with DeLong's interval,
+  Gini, KS, average precision; log loss with an interval, Brier score, mean and greatest calibration error of
+  15 bins.
+  For numbers mean, deviation, ends and nine quantiles; MAE, RMSE, R², Pearson, MAPE, sMAPE, WAPE, bias,
+  greatest and median error, nine quantiles of the residuals. A proved error bound of everything that is not
+  exact, and the state to merge. ``exact`` sorts, and has no bounds to need.
+* *DuckDB*: the same set from the same kind of histogram, in SQL. Not the bounds of average precision, KS and
+  quantiles; its cells have edges by ``log2`` in place of the bits, which SQL does not show. Quantiles of
+  numbers are t-digests without any bound.
+* *scikit-learn* and *numpy*: exact values of what the functions below name; no row is looked at for NULL, NaN
+  or range (scikit-learn checks and refuses NaN), no intervals, KS or Gini.
+* *whylogs*, *Evidently*: their own sets.
 """
 
 from __future__ import annotations
@@ -20,6 +32,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -201,10 +214,18 @@ def _numpy_quantiles(values: np.ndarray, prefix: str) -> dict[str, float]:
 
 # -- DuckDB -----------------------------------------------------------------------------------------------
 
+
+def _spread(found: str, prefix: str) -> str:
+    """Return the SQL that names each of a list of quantiles."""
+    return ", ".join(f"{found}[{i + 1}] AS {prefix}p{int(q * 100):02d}" for i, q in enumerate(QUANTILES))
+
+
 _DUCKDB_CELLS = """
-    SELECT {keys} CASE WHEN s < 0.0625 THEN floor(log2(greatest(s, 1e-300)) * 128)
-                       WHEN s < 0.9375 THEN 1e6 + floor(s * 4096)
-                       ELSE 2e6 - floor(log2(greatest(1 - s, 1e-300)) * 128) END AS cell,
+    SELECT {keys} CASE WHEN s BETWEEN 0 AND 1 THEN 0 WHEN s IS NULL THEN 1 WHEN isnan(s) THEN 2
+                       WHEN isinf(s) THEN 3 ELSE 4 END AS status,
+           CASE WHEN s < 0.0625 THEN floor(log2(greatest(s, 1e-300)) * 128)
+                WHEN s < 0.9375 THEN 1e6 + floor(s * 4096)
+                ELSE 2e6 - floor(log2(greatest(1 - s, 1e-300)) * 128) END AS cell,
            least(floor(s * 60), 59) AS bin, s >= 0.5 AS yhat, y, count(*) AS n, sum(s) AS s,
            sum((s - y::INT) * (s - y::INT)) AS se,
            sum(-ln(least(greatest(CASE WHEN y THEN s ELSE 1 - s END, 2.2e-16), 1 - 2.2e-16))) AS ll,
@@ -214,41 +235,93 @@ _DUCKDB_CELLS = """
 
 _DUCKDB_BINARY = f"""
 WITH parts AS MATERIALIZED ({_DUCKDB_CELLS.format(keys="")}),
-cells AS (
-    SELECT cell, coalesce(sum(n) FILTER (y), 0) AS n1, coalesce(sum(n) FILTER (NOT y), 0) AS n0,
-           min(low) AS low, max(high) AS high FROM parts GROUP BY cell
+usable AS MATERIALIZED (FROM parts WHERE status = 0),
+known AS MATERIALIZED (FROM usable WHERE y IS NOT NULL),
+counts AS (
+    SELECT sum(n) AS num_predictions, coalesce(sum(n) FILTER (status = 1), 0) AS num_null,
+           coalesce(sum(n) FILTER (status = 2), 0) AS num_nan,
+           coalesce(sum(n) FILTER (status = 3), 0) AS num_inf,
+           coalesce(sum(n) FILTER (status = 4), 0) AS num_out_of_range,
+           sum(n) FILTER (status = 0 AND y IS NOT NULL) AS num_ground_truth_observations FROM parts
+), distribution AS (
+    SELECT sum(s) / sum(n) AS score_mean, min(low) AS score_min, max(high) AS score_max,
+           sum(CASE WHEN bin >= 30 THEN s ELSE n - s END) / sum(n) AS mean_confidence,
+           coalesce(sum(n) FILTER (yhat), 0) / sum(n) AS share,
+           -(share * ln(share) + (1 - share) * ln(1 - share)) AS entropy FROM usable
+), cells AS (
+    SELECT cell, coalesce(sum(n) FILTER (y), 0) AS n1, coalesce(sum(n) FILTER (NOT y), 0) AS n0, sum(n) AS n,
+           min(low) AS low, max(high) AS high FROM usable GROUP BY cell
 ), ranked AS (
-    SELECT *, sum(n0) OVER w - n0 AS below0, sum(n1) OVER w - n1 AS below1, sum(n1) OVER () AS p,
-           sum(n0) OVER () AS q FROM cells WINDOW w AS (ORDER BY cell)
-), bins AS (
-    SELECT bin // 4 AS bin, abs(sum(s) - coalesce(sum(n) FILTER (y), 0)) AS gap FROM parts GROUP BY ALL
-), places AS (
-    SELECT list(low + (high - low) * (place - below0 - below1) / (n0 + n1) ORDER BY place) AS quantiles
-    FROM ranked, (SELECT unnest([0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99])
-                         * (SELECT sum(n) - 1 FROM parts) AS place)
-    WHERE place >= below0 + below1 AND place < below0 + below1 + n0 + n1
+    SELECT *, sum(n) OVER w - n AS below, sum(n0) OVER w - n0 AS below0, sum(n1) OVER w - n1 AS below1,
+           sum(n1) OVER () AS all1, sum(n0) OVER () AS all0, (below0 + n0 / 2) / all0 AS v10,
+           (all1 - below1 - n1 / 2) / all1 AS v01, ln(greatest((low + high) / 2, 2.2e-16)) AS ln1,
+           ln(greatest(1 - (low + high) / 2, 2.2e-16)) AS ln0 FROM cells WINDOW w AS (ORDER BY cell)
 ), curves AS (
-    SELECT sum(n1 * (below0 + n0 / 2)) / any_value(p * q) AS roc_auc,
-           sum(n1 * (p - below1 - n1 / 2) / (p + q - below1 - below0 - (n0 + n1) / 2)) / any_value(p)
+    SELECT any_value(all1) AS p, any_value(all0) AS q, sum(n1 * v10) / p AS roc_auc,
+           1.96 * sqrt((sum(n1 * v10 * v10) - p * roc_auc * roc_auc) / (p - 1) / p
+                       + (sum(n0 * v01 * v01) - q * roc_auc * roc_auc) / (q - 1) / q) AS roc_auc_delong,
+           coalesce(sum(n0 * n1) FILTER (low < high), 0) / 2 / (p * q) AS roc_auc_bound,
+           2 * roc_auc - 1 AS gini,
+           sum(n1 * (all1 - below1 - n1 / 2) / (all1 + all0 - below1 - below0 - (n0 + n1) / 2)) / p
                AS average_precision,
-           sum(n0 * n1) FILTER (low < high) / 2 / any_value(p * q) AS roc_auc_bound FROM ranked
-), sums AS (
-    SELECT sum(ll) / sum(n) AS log_loss, sum(se) / sum(n) AS brier,
-           sum(n) FILTER (y = yhat) / sum(n) AS accuracy,
-           sum(n) FILTER (y AND yhat) / sum(n) FILTER (yhat) AS precision,
-           sum(n) FILTER (y AND yhat) / sum(n) FILTER (y) AS recall FROM parts
+           max(abs((below1 + n1) / all1 - (below0 + n0) / all0)) AS ks,
+           1.96 * sqrt(((sum(n1 * ln1 * ln1) + sum(n0 * ln0 * ln0)) / (p + q)
+                        - power((sum(n1 * ln1) + sum(n0 * ln0)) / (p + q), 2)) / (p + q)) AS log_loss_half
+    FROM ranked
+), places AS (
+    SELECT list(low + (high - low) * (place - below) / n ORDER BY place) AS found,
+           {_spread("found", "score_")}
+    FROM ranked, (SELECT unnest({list(QUANTILES)}) * (SELECT sum(n) - 1 FROM usable) AS place)
+    WHERE place >= below AND place < below + n
+), bins AS (
+    SELECT floor(bin / 4) AS bin, sum(n) AS n, abs(sum(s) - coalesce(sum(n) FILTER (y), 0)) AS gap
+    FROM known GROUP BY ALL
+), calibration AS (SELECT sum(gap) / sum(n) AS ece, max(gap / n) AS mce FROM bins),
+four AS (
+    SELECT coalesce(sum(n) FILTER (y AND yhat), 0)::DOUBLE AS tp, sum(n)::DOUBLE AS total,
+           coalesce(sum(n) FILTER (NOT y AND yhat), 0)::DOUBLE AS fp,
+           coalesce(sum(n) FILTER (y AND NOT yhat), 0)::DOUBLE AS fn, total - tp - fp - fn AS tn,
+           sum(ll) / total AS log_loss, sum(se) / total AS brier FROM known
+), decisions AS (
+    SELECT *, (tp + tn) / total AS accuracy, tp / (tp + fp) AS precision, tp / (tp + fn) AS recall,
+           tn / (tn + fp) AS specificity, 2 * tp / (2 * tp + fp + fn) AS f1,
+           (recall + specificity) / 2 AS balanced_accuracy,
+           (tp * tn - fp * fn) / sqrt((tp + fp) * (tp + fn)) / sqrt((tn + fp) * (tn + fn)) AS mcc,
+           ((tp + fp) * (tp + fn) + (fn + tn) * (fp + tn)) / total AS chance,
+           (tp + tn - chance) / (total - chance) AS kappa,
+           list_transform(
+               [[accuracy, total], [precision, tp + fp], [recall, tp + fn], [specificity, tn + fp]],
+               lambda x: list_transform(
+                   [-1.96, 1.96],
+                   lambda z: (x[1] + 1.92 / x[2] + z * sqrt((x[1] * (1 - x[1]) + 0.96 / x[2]) / x[2]))
+                             / (1 + 3.84 / x[2])
+               )
+           ) AS intervals
+    FROM four
 )
-SELECT *, (SELECT sum(gap) FROM bins) / (SELECT sum(n) FROM parts) AS ece FROM curves, sums, places
+FROM counts, distribution, curves, places, calibration, decisions
 """
 
-_DUCKDB_REGRESSION = """
-SELECT avg(abs(p - t)) AS mae, sqrt(avg((p - t) * (p - t))) AS rmse,
-       1 - sum((p - t) * (p - t)) / (var_pop(t) * count(*)) AS r2, avg(abs((p - t) / t)) AS mape,
-       avg(2 * abs(p - t) / (abs(p) + abs(t))) AS smape, sum(abs(p - t)) / sum(abs(t)) AS wape,
-       max(abs(p - t)) AS max_error, avg(p) AS mean, stddev_pop(p) AS std,
-       approx_quantile(p, [0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99]),
-       approx_quantile(p - t, [0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99])
-FROM data
+_DUCKDB_REGRESSION = f"""
+WITH found AS (
+    SELECT count(*) AS num_predictions, count(*) FILTER (p IS NULL) AS num_null,
+           count(*) FILTER (isnan(p)) AS num_nan, count(*) FILTER (isinf(p)) AS num_inf,
+           count(*) FILTER (t IS NULL OR NOT isfinite(t)) AS num_without_truth,
+           avg(p) FILTER (isfinite(p)) AS mean, stddev_pop(p) FILTER (isfinite(p)) AS std,
+           min(p) FILTER (isfinite(p)) AS min, max(p) FILTER (isfinite(p)) AS max,
+           avg(abs(r)) AS mae, sqrt(avg(r * r)) AS rmse, avg(r) AS mean_error, max(abs(r)) AS max_error,
+           1 - sum(r * r) / (var_pop(t) FILTER (r IS NOT NULL) * count(r)) AS r2,
+           corr(p, t) FILTER (r IS NOT NULL) AS pearson,
+           avg(abs(r) / abs(t)) FILTER (abs(t) > 2.2e-16) AS mape,
+           count(*) FILTER (abs(t) <= 2.2e-16) AS num_tiny_truth,
+           avg(2 * abs(r) / (abs(p) + abs(t))) FILTER (abs(p) + abs(t) > 0) AS smape,
+           sum(abs(r)) / sum(abs(t)) FILTER (r IS NOT NULL) AS wape,
+           approx_quantile(abs(r), 0.5) AS median_absolute_error,
+           approx_quantile(p, {list(QUANTILES)}) FILTER (isfinite(p)) AS quantiles,
+           approx_quantile(r, {list(QUANTILES)}) AS residual_quantiles
+    FROM (SELECT p, t, CASE WHEN isfinite(p) AND isfinite(t) THEN p - t END AS r FROM data)
+)
+SELECT *, {_spread("quantiles", "")}, {_spread("residual_quantiles", "residual_")} FROM found
 """
 
 
@@ -257,11 +330,10 @@ def _duckdb(data: pl.DataFrame, sql: str) -> dict[str, float]:
     with duckdb.connect() as con:
         con.register("data", table)
         row = con.sql(sql).to_arrow_table().to_pylist()[0]
-    return {name: value for name, value in row.items() if isinstance(value, float)}
+    return {name: float(value) for name, value in row.items() if isinstance(value, (float, int, Decimal))}
 
 
 def duckdb_binary(data: pl.DataFrame) -> dict[str, float]:
-    """The same histogram and the same set in SQL; log2 in place of the bits, which SQL does not show."""
     return _duckdb(data, _DUCKDB_BINARY)
 
 

@@ -17,7 +17,7 @@ _SPEC.loader.exec_module(bench)
 
 ROWS = 20_000
 SAME = {
-    "binary": ("ours, exact", "scikit-learn", "numpy floor"),
+    "binary": ("ours, exact", "scikit-learn", "numpy floor", "DuckDB"),
     "regression": ("scikit-learn", "numpy"),
 }
 BOUNDED = ("roc_auc", "average_precision", "median_absolute_error", "score_p", "residual_p", "p0", "p1", "p2",
@@ -34,6 +34,14 @@ def test_contestants_compute_the_same(case, rival):
     for name in shared:
         slack = 2e-3 if name.startswith(BOUNDED) else 1e-9
         assert theirs[name] == pytest.approx(mine[name], rel=slack, abs=slack), name
+
+
+@pytest.mark.parametrize("case", list(SAME))
+def test_sql_computes_all_that_ours_does(case):
+    make, rivals = bench.CASES[case]
+    data = make(ROWS)
+    mine, theirs = rivals["ours"](data), rivals["DuckDB"](data)
+    assert {name for name, value in mine.items() if isinstance(value, float)} - {"coverage"} <= set(theirs)
 
 
 TIMED = [

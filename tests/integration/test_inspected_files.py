@@ -1,11 +1,15 @@
 """Other engines read the files that ``lake.inspect.files()`` names: fresh rows, exactly ours."""
 
+import re
+from pathlib import Path
+
 import duckdb
 import polars as pl
 import pytest
 
 from metrics_lake import MetricsLake
 
+PAGE = (Path(__file__).parents[2] / "metrics_lake" / "FORMAT.md").read_text(encoding="utf-8")
 COLUMNS = ["resource", "metric", "step", "value", "kind", "text", "writer", "seq"]
 ORDER = ["resource", "writer", "seq"]
 
@@ -35,13 +39,41 @@ def test_whole_files_need_no_predicate(lake):
     assert all(file["is_whole"] for file in files)
 
 
+def by_the_page(engine, lake):
+    """Run the example of FORMAT.md that imports an engine, and return its names."""
+    (code,) = [
+        block
+        for block in re.findall(r"^```py\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
+        if re.search(rf"^(import|from) {engine}\b", block, flags=re.MULTILINE)
+    ]
+    names = {"paths": [file["path"] for file in lake.inspect.files().rows()]}
+    exec(compile(code, "FORMAT.md", "exec"), names)  # noqa: S102 -- the page is ours
+    return names
+
+
 @pytest.mark.oracle
 @pytest.mark.filterwarnings("ignore")  # what Daft says of Arrow is not ours
 def test_daft_reads_them(lake):
-    daft = pytest.importorskip("daft")
-    paths = [file["path"] for file in lake.inspect.files().rows()]
-    found = daft.read_parquet(paths).select(*COLUMNS).to_arrow()
+    pytest.importorskip("daft")
+    found = by_the_page("daft", lake)["in_daft"].select(*COLUMNS).to_arrow()
     assert pl.DataFrame(found).sort(ORDER).equals(ours(lake))
+
+
+@pytest.mark.oracle
+@pytest.mark.filterwarnings("ignore")  # what Spark does with sockets and modules is not ours
+def test_spark_reads_them(lake):
+    sql = pytest.importorskip("pyspark.sql")
+    session = sql.SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false")
+    for name in ("bindAddress", "host"):
+        session = session.config(f"spark.driver.{name}", "127.0.0.1")
+    running = session.getOrCreate()
+    try:
+        found = by_the_page("pyspark", lake)["in_spark"].select(*COLUMNS)
+        rows = [row.asDict() for row in found.collect()]
+    finally:
+        running.stop()
+    expected = ours(lake)
+    assert pl.DataFrame(rows, schema=expected.schema).sort(ORDER).equals(expected)
 
 
 def test_polars_reads_them(lake):

@@ -155,6 +155,20 @@ def test_only_the_failed_ranges_are_fetched_again(remote):
     assert proxy.count()["GET"] == 12
 
 
+def test_a_store_that_gives_something_at_every_attempt_is_not_given_up(remote):
+    storage, proxy = remote
+    for number in range(7):
+        storage.put_new(f"a/{number}", bytes([number]) * 100)
+    for number in range(1, 7):
+        proxy.inject("answer", "GET", key=f"a/{number}", status=503, times=number)
+    found = storage.get_many([(f"a/{number}", 0, 50) for number in range(7)])
+    assert found == [bytes([number]) * 50 for number in range(7)]
+    proxy.inject("answer", "GET", key="a/3", status=503, times=None)
+    with pytest.raises(StorageError) as caught:
+        storage.get_many([(f"a/{number}", 0, 50) for number in range(7)])
+    assert caught.value.retryable is True
+
+
 def test_deletes_are_tried_again(remote):
     storage, proxy = remote
     storage.put_new("a", b"x")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from metrics_lake.predictions.curves import cell_edges, quantiles
-from metrics_lake.predictions.rows import counted, distribution, out
+from metrics_lake.predictions.rows import counted, distribution, out, outs
 
 if TYPE_CHECKING:
     from metrics_lake.predictions.long import Long
@@ -28,11 +28,11 @@ def finalise(state: Long, options: Options) -> list[pl.LazyFrame]:
     rows += [
         out(moments, "mean", pl.col("mean"), n="n"),
         out(moments, "std", (pl.col("m2").clip(0) / weight).sqrt(), n="n", method="population"),
-        out(moments, "min", pl.col("low"), n="n"),
-        out(moments, "max", pl.col("high"), n="n"),
+        outs(moments, {"min": pl.col("low"), "max": pl.col("high")}, n="n"),
     ]
-    rows.append(quantile_rows(state, "", is_score=False))
-    rows += _classes(state)
+    cells = cell_edges(state, is_score=False)
+    rows.append(quantile_rows(cells, ""))
+    rows += _classes(state, cells)
     return rows
 
 
@@ -41,23 +41,26 @@ def quantile_name(q: float) -> str:
     return f"p{q * 100:04.1f}".replace(".0", "") if q < 1 else "p100"
 
 
-def quantile_rows(state: Long, prefix: str, *, is_score: bool) -> pl.LazyFrame:
-    """Return the rows of the quantiles of a state's cells."""
-    found = quantiles(cell_edges(state, is_score=is_score), QUANTILES)
+def quantile_rows(cells: pl.DataFrame, prefix: str) -> pl.LazyFrame:
+    """Return the rows of the quantiles of the cells of ``cell_edges``."""
+    found = quantiles(cells, QUANTILES)
     names = pl.col("q").replace_strict(
         list(QUANTILES), [prefix + quantile_name(q) for q in QUANTILES], return_dtype=pl.String
     )
     return out(found, names, pl.col("value"), n="n", bound="bound", method="cells")
 
 
-def _classes(state: Long) -> list[pl.LazyFrame]:
+def _classes(state: Long, cells: pl.DataFrame) -> list[pl.LazyFrame]:
     """Few whole numbers are also shown as classes: each has a cell of its own, whose value is known."""
-    unknown = state.filter(pl.col("task") == "unknown")
     few = (
-        unknown.ties.group_by("gid")
+        state.ties.join(state.head.filter(pl.col("task") == "unknown"), on="gid", how="semi")
+        .group_by("gid")
         .agg(size=pl.len(), pure=pl.col("value").is_not_null().all())
         .filter(pl.col("size") <= _FEW, "pure")
     )
-    cells = cell_edges(unknown, is_score=False).join(few, on="gid", how="semi")
-    shares = cells.with_columns(pred=pl.col("value").cast(pl.Int64, strict=False).cast(pl.String))
+    if not few.height:
+        return []
+    shares = cells.join(few, on="gid", how="semi").with_columns(
+        pred=pl.col("value").cast(pl.Int64, strict=False).cast(pl.String)
+    )
     return distribution(shares)

@@ -22,7 +22,7 @@ __all__ = ["finalise"]
 def finalise(state: Long, options: Options) -> list[pl.LazyFrame]:
     """Return the rows of residuals (prediction less truth)."""
     rows = labelled(state)
-    wide = _wide(state)
+    wide, cells = _wide(state), cell_edges(state, is_score=False)
     n = pl.col("n")
     mae, mse = pl.col("abs_sum") / pl.col("mass"), pl.col("sq_sum") / pl.col("mass")
     plain = ~pl.col("weighted")
@@ -66,8 +66,8 @@ def finalise(state: Long, options: Options) -> list[pl.LazyFrame]:
         out(wide, "num_tiny_truth", n - pl.col("ape_n"), n="n"),
         out(wide, "smape", pl.col("sape_sum") / pl.col("mass"), n="n", method="in [0, 2]; 0/0 is 0"),
         out(wide, "wape", pl.col("abs_sum") / pl.col("abs_truth_sum"), n="n", reason="every truth is 0"),
-        _median_absolute(state),
-        quantile_rows(state, "residual_", is_score=False),
+        _median_absolute(cells),
+        quantile_rows(cells, "residual_"),
     ]  # fmt: skip
     return rows
 
@@ -95,9 +95,9 @@ def _wide(state: Long) -> pl.DataFrame:
     return base
 
 
-def _median_absolute(state: Long) -> pl.LazyFrame:
+def _median_absolute(cells: pl.DataFrame) -> pl.LazyFrame:
     """Return the median of the residuals' magnitudes: negative cells are folded onto positive ones."""
-    cells = cell_edges(state, is_score=False).with_columns(
+    cells = cells.with_columns(
         cell=pl.when(pl.col("cell") < 0).then(-1 - pl.col("cell")).otherwise("cell"),
         lower=pl.when(pl.col("cell") < 0).then(-pl.col("upper")).otherwise("lower"),
         upper=pl.when(pl.col("cell") < 0).then(-pl.col("lower")).otherwise("upper"),

@@ -29,15 +29,16 @@ _ONE_CLASS = "the truth has one class only"
 def finalise(state: Long, options: Options) -> list[pl.LazyFrame]:
     """Return the rows of binary scores: distribution, decisions, ranking, loss and calibration."""
     calib = state.calib.with_columns(mass=mass())
+    cells = cell_edges(state, is_score=True)
     rows = [*counted(state), *labelled(state)]
-    rows += _score_rows(state, calib)
+    rows += _score_rows(state, calib, cells)
     rows += _decisions(state, calib, options)
     rows += curve_rows(by_cell(state), options, exact_values(state))
-    rows += calibration(calib, options, _loss_spread(state))
+    rows += calibration(calib, options, _loss_spread(state, cells))
     return rows
 
 
-def _score_rows(state: Long, calib: pl.DataFrame) -> list[pl.LazyFrame]:
+def _score_rows(state: Long, calib: pl.DataFrame, cells: pl.DataFrame) -> list[pl.LazyFrame]:
     moments = state.moments.filter(pl.col("of") == "score").with_columns(mass=mass())
     sure = pl.when(pl.col("bin") >= BINS // 2).then("sum_s").otherwise(pl.col("mass") - pl.col("sum_s"))
     confidence = calib.group_by("gid").agg(value=sure.sum() / pl.col("mass").sum(), n=pl.col("n").sum())
@@ -46,7 +47,7 @@ def _score_rows(state: Long, calib: pl.DataFrame) -> list[pl.LazyFrame]:
         out(moments, "score_min", pl.col("low"), n="n"),
         out(moments, "score_max", pl.col("high"), n="n"),
         out(confidence, "mean_confidence", pl.col("value"), n="n", method="mean of max(s, 1 - s)"),
-        quantile_rows(state, "score_", is_score=True),
+        quantile_rows(cells, "score_"),
     ]
 
 
@@ -148,10 +149,10 @@ def curve_rows(
     return rows
 
 
-def _loss_spread(state: Long) -> pl.DataFrame:
+def _loss_spread(state: Long, cells: pl.DataFrame) -> pl.DataFrame:
     """Return the mean square of the log loss: of cells at their middle, which is enough for an interval."""
     middle = (pl.col("lower") + pl.col("upper")) / 2
-    places = cell_edges(state, is_score=True).select("gid", "cell", middle=middle)
+    places = cells.select("gid", "cell", middle=middle)
     known = state.cells.filter(pl.col("y").is_not_null()).join(places, on=["gid", "cell"])
     loss = log_loss_of(pl.when(pl.col("y") == 1).then("middle").otherwise(1.0 - pl.col("middle")))
     rows = pl.col("n").cast(pl.Float64)
