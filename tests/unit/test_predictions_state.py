@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import sklearn.metrics as sk
+from polars.testing import assert_frame_equal
 
 from metrics_lake.errors import (
     InvalidInputError,
@@ -25,6 +26,7 @@ from metrics_lake.predictions import (
     finalize,
     merge_states,
     metric_points,
+    passes,
     prediction_state,
 )
 from metrics_lake.predictions.cells import (
@@ -108,6 +110,61 @@ def test_counts_of_a_pass_are_int64_from_birth():
     roles = resolve(sample(10), score="s")
     groups = aggregate(sample(10).lazy(), roles, pl.lit(1, dtype=pl.Int64), {}, [])
     assert groups.rows.schema["n"] == pl.Int64
+
+
+def rows_of(state, table, keys):
+    """Return a list column of a state as rows, in an order of their own."""
+    frame = pl.from_arrow(state).sort("state", "segment_key", "window_start")
+    return frame.select("segment_key", "window_start", table).explode(table).unnest(table).sort(
+        "segment_key", "window_start", *keys, nulls_last=True
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"by": "country"},
+        {"by": [["country", "device"], ["device"]]},
+        {"time": "at", "every": "1w", "by": "device"},
+        {"by": "country", "weight": "w"},
+        {"by": "country", "prediction": "said"},
+        {"by": "country", "task": Binary(threshold=[0.3, 0.5, 0.77], out_of_range="exclude")},
+        {"by": "country", "truth": None},
+        {"by": "country", "truth": "label", "task": Binary(labels=["no", "yes"], out_of_range="exclude")},
+    ],
+    ids=str,
+)
+def test_slices_give_the_state_of_all_rows_at_once(options, monkeypatch):
+    data = sample(3000).with_columns(
+        pl.col("s").round(3),
+        said=pl.col("s") > 0.4,
+        label=pl.when("y").then(pl.lit("yes")).otherwise(pl.lit("no")),
+    )
+    row = pl.int_range(pl.len())
+    data = data.with_columns(
+        s=pl.when(row % 97 == 0).then(None).when(row % 89 == 0).then(float("nan")).otherwise("s"),
+        y=pl.when(row % 83 != 0).then("y"),
+        country=pl.when(row % 79 != 0).then("country"),
+    )
+    options = {"score": "s", "truth": "y", **options}
+    if "task" in options:
+        data = data.with_columns(s=pl.when(row % 73 == 0).then(1.5).otherwise("s"))
+    whole = prediction_state(data, **options)
+    monkeypatch.setattr(passes, "SLICE_ROWS", 170)
+    sliced = prediction_state(data, **options)
+    plain = ["segment_key", "window_start", "n", "excluded", "params", "sum_w"]
+    order = [(name, "ascending") for name in plain[:2]]
+    heads = [pl.from_arrow(state.sort_by(order).select(plain)) for state in (sliced, whole)]
+    assert_frame_equal(*heads, rel_tol=1e-12, abs_tol=0)
+    for table, keys in (
+        ("cells", ["cell", "y"]),
+        ("ties", ["cell"]),
+        ("calib", ["bin", "yhat", "y"]),
+        ("moments", ["of"]),
+    ):
+        assert_frame_equal(
+            *(rows_of(state, table, keys) for state in (sliced, whole)), rel_tol=1e-12, abs_tol=0
+        )
 
 
 def test_state_has_the_declared_columns_whatever_the_task():

@@ -13,10 +13,13 @@ from metrics_lake.predictions._text import quoted
 from metrics_lake.predictions.cells import SCORE_CODES, SCORE_RESOLUTION, score_cell, score_code, step
 from metrics_lake.predictions.families.labels import label_params, label_text, positive
 from metrics_lake.predictions.families.numbers import cell_tables
-from metrics_lake.predictions.grouping import BAD, aggregate, number, weighted
+from metrics_lake.predictions.grouping import BAD, aggregate_all, number, weighted
+from metrics_lake.predictions.passes import Pass, is_sliced
 from metrics_lake.predictions.roles import label_kind
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from metrics_lake.predictions.grouping import Groups
     from metrics_lake.predictions.long import Long
     from metrics_lake.predictions.roles import Roles
@@ -55,36 +58,42 @@ def build(frame: pl.LazyFrame, roles: Roles, task: Binary) -> Long:
     thresholds = sorted(set(task.thresholds))
     truth = coded(roles, roles.truth, task)
     decision = coded(roles, roles.prediction, task)
-    # Cells have an edge at most thresholds already, such as 0.5.
-    cuts = [value for value in thresholds if roles.prediction is None and not _is_edge(value)]
-    code = score_code(score, step(score * float(BINS)), *((score >= value).cast(pl.UInt32) for value in cuts))
-    packed = code * _SPREAD + truth.code
-    if roles.prediction is not None:
-        packed = packed * _SPREAD + decision.code
-    key = pl.when(score.is_between(0.0, 1.0)).then(packed).otherwise(_unusable(score)).fill_null(_NULL)
-    if roles.prediction is not None:
+    cuts = thresholds if roles.prediction is None else []
+
+    def key(code: pl.Expr) -> pl.Expr:
+        packed = code * _SPREAD + truth.code
+        if roles.prediction is not None:
+            packed = packed * _SPREAD + decision.code
+        key = pl.when(score.is_between(0.0, 1.0)).then(packed).otherwise(_unusable(score)).fill_null(_NULL)
         # A row without a decision cannot be judged by it.
-        key = pl.when(decision.code == TRUTH["null"]).then(_NULL).otherwise(key)
+        has_none = decision.code == TRUTH["null"]
+        return key if roles.prediction is None else pl.when(has_none).then(_NULL).otherwise(key)
+
     # The distance to the nearer end is exact, and so nothing of a small error is lost in a difference.
     near = pl.min_horizontal(score, 1.0 - score)
     made = {"near": near, "near_sq": near * near}
     if roles.truth is not None:
         share = pl.when(truth.code == TRUTH["positive"]).then(score).otherwise(1.0 - score)
         made["ll"] = _clipped(share).log()
-    extra = {"truth": truth.text, "pred": decision.text}
-    groups = aggregate(
-        frame,
-        roles,
-        key,
-        {"s": score, **dict(zip(made, weighted(roles, made.values()), strict=True))},
-        [
-            pl.col("s").min().alias("low"),
-            pl.col("s").max().alias("high"),
-            *(pl.col(name).sum() for name in made),
-        ],
-        extra_keys={name: text for name, text in extra.items() if text is not None},
-    )
-    groups = _decoded(groups, roles, thresholds)
+    values = {"s": score, **dict(zip(made, weighted(roles, made.values()), strict=True))}
+    ends = [pl.col("s").min().alias("low"), pl.col("s").max().alias("high")]
+    totals = [pl.col(name).sum() for name in made]
+    texts = {"truth": truth.text, "pred": decision.text}
+    extra = {name: text for name, text in texts.items() if text is not None}
+    bins = step(score * float(BINS))
+    if is_sliced(frame, roles):
+        # Sums by bin, and by cell only what needs it: rows of rare groups wait with all that is summed.
+        passes = [
+            Pass({"k": key(_above(score, cuts, bins)), **extra}, values, [*ends, *totals]),
+            Pass({"k": key(score_code(score)), **extra}, {"s": score}, ends),
+        ]
+    else:
+        # Cells have an edge at most thresholds already, such as 0.5.
+        cuts = [value for value in cuts if not _is_edge(value)]
+        code = score_code(score, _above(score, cuts, bins))
+        passes = [Pass({"k": key(code), **extra}, values, [*ends, *totals])]
+    found = [_decoded(groups, roles, thresholds) for groups in aggregate_all(frame, roles, passes)]
+    groups = _summed(found[0], roles)
     sums = ("sum_s", "sum_se", "sum_ll") if roles.truth is not None else ("sum_s",)
     check_range(groups.rows, roles.scores[0], task.out_of_range)
     usable = groups.usable
@@ -95,7 +104,8 @@ def build(frame: pl.LazyFrame, roles: Roles, task: Binary) -> Long:
         else {name: pl.col("code") == TRUTH[name] for name in ("null", "nan", "inf")}
     )
     is_weighted = [pl.col("sum_w").sum()] if roles.weight is not None else []
-    _, ties = cell_tables(usable)
+    cells = found[-1].usable
+    _, ties = cell_tables(cells)
     return groups.states(
         counts,
         column=roles.scores[0],
@@ -103,7 +113,7 @@ def build(frame: pl.LazyFrame, roles: Roles, task: Binary) -> Long:
         state="scores",
         res=SCORE_RESOLUTION,
         params=json.dumps(_params(roles, task, usable, thresholds, truth, decision), sort_keys=True),
-        cells=usable.group_by("gid", "cell", "y").agg(pl.col("n").sum(), *is_weighted),
+        cells=cells.group_by("gid", "cell", "y").agg(pl.col("n").sum(), *is_weighted),
         ties=ties,
         calib=usable.group_by("gid", "bin", "yhat", "y").agg(
             pl.col("n").sum(), *is_weighted, pl.col(sums).sum()
@@ -113,6 +123,13 @@ def build(frame: pl.LazyFrame, roles: Roles, task: Binary) -> Long:
             pl.col("low").min(), pl.col("high").max(),
         ).with_columns(of=pl.lit("score")),
     )  # fmt: skip
+
+
+def _above(score: pl.Expr, cuts: Sequence[float], code: pl.Expr) -> pl.Expr:
+    """Return a code (UInt32) that grows with the score, and also at each of the cuts."""
+    for value in cuts:
+        code += (score >= value).cast(pl.UInt32)
+    return code
 
 
 def _is_edge(value: float) -> bool:
@@ -130,7 +147,7 @@ def _clipped(share: pl.Expr) -> pl.Expr:
 
 
 def _decoded(groups: Groups, roles: Roles, thresholds: list[float]) -> Groups:
-    """Return the groups with what their keys stand for: ``cell bin yhat code y`` and the sums of a state."""
+    """Return the groups with what their keys stand for: ``cell bin yhat code y``."""
     key, low = pl.col("k"), pl.col("low")
     score = pl.when(key < _UNUSABLE).then(low)
     rows = groups.rows.with_columns(
@@ -149,17 +166,24 @@ def _decoded(groups: Groups, roles: Roles, thresholds: list[float]) -> Groups:
     else:
         yhat, code = key % _SPREAD, key // _SPREAD % _SPREAD
     rows = rows.with_columns(cell=score_cell(score).cast(pl.Int64), bin=_bin(score), yhat=yhat, code=code)
+    known = pl.col("code") <= TRUTH["positive"]
+    return replace(groups, rows=rows.with_columns(y=pl.when(known).then("code")))
+
+
+def _summed(groups: Groups, roles: Roles) -> Groups:
+    """Return the decoded groups with the sums of a state."""
+    low = pl.col("low")
     weight = pl.col("n" if roles.weight is None else "sum_w").cast(pl.Float64)
     is_low, is_positive = low < 0.5, pl.col("code") == TRUTH["positive"]
     near, near_sq = pl.col("near"), pl.col("near_sq")
     known = pl.col("code") <= TRUTH["positive"]
-    sums = {"y": pl.when(known).then("code"), "sum_s": pl.when(is_low).then(near).otherwise(weight - near)}
+    sums = {"sum_s": pl.when(is_low).then(near).otherwise(weight - near)}
     if roles.truth is not None:
         far_sq = weight - 2.0 * near + near_sq
         squares = pl.when(is_low == is_positive).then(far_sq).otherwise(near_sq)
         sums["sum_se"] = pl.when(known).then(squares).otherwise(0.0)
         sums["sum_ll"] = pl.when(known).then(-pl.col("ll")).otherwise(0.0)
-    return replace(groups, rows=rows.with_columns(**sums))
+    return replace(groups, rows=groups.rows.with_columns(**sums))
 
 
 def score_key(score: pl.Expr, packed: pl.Expr) -> pl.Expr:
