@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from metrics_lake.dashboard.offered import offer
-from metrics_lake.errors import InvalidInputError
+from metrics_lake.errors import InvalidInputError, MetricsLakeError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -74,9 +74,9 @@ class Dashboard:
         import marimo
         import uvicorn
 
-        # The browser needs a second to load the page; what draws the first chart is loaded meanwhile.
-        threading.Thread(target=_load_charts, daemon=True).start()
         offer(self._lake)
+        # The browser needs a second to load the page; what the first chart needs is made ready meanwhile.
+        threading.Thread(target=_make_ready, args=(self._lake,), daemon=True).start()
         builder = marimo.create_asgi_app(
             quiet=True, include_code=False, token=self._token or None, skew_protection=True
         )
@@ -145,13 +145,17 @@ class _SameOrigin:
         return is_ours and (not origin or urlsplit(origin).netloc == host)
 
 
-def _load_charts() -> None:
+def _make_ready(lake: MetricsLake) -> None:
+    """Load what draws charts, and the summaries that the page asks for first."""
     import altair  # noqa: F401 -- seconds, on a busy machine
     from altair.utils import schemapi
 
     # Half of a chart's time is Altair checking each of its parts against the schema; tests draw them all.
     schemapi.disable_debug_mode()
-    import metrics_lake.panels  # noqa: F401
+    from metrics_lake.dashboard.catalogue import catalogue
+
+    with suppress(MetricsLakeError):  # the page asks again, and says so
+        catalogue(lake)
 
 
 def _is_loopback(host: str) -> bool:
