@@ -58,23 +58,30 @@ def curves(
     """
     alt = altair_module()
     picture = Picture.of(drawn, log=log, color=color)
-    lines = _layers(alt, picture, log=log, width=width)
+    layers = _layers(alt, picture, log=log, width=width)
     metrics = picture.metrics
     what = metrics[0] if len(metrics) == 1 else counted(len(metrics), "metric")
     shown_title = title if title is not None else what
-    heading = alt.Title(text=_one_line(shown_title), subtitle=picture.subtitle)
     data = inline(picture.points)
+    told = {
+        "title": alt.Title(text=_one_line(shown_title), subtitle=picture.subtitle),
+        "description": _told(shown_title, picture.subtitle),
+    }
     if len(metrics) > 1:
         room = width if isinstance(width, int) else _CONTAINER_WIDTH
         columns = max(1, room // (_PANEL_WIDTH + _AXIS_WIDTH))
+        panel = alt.layer(*layers, width=room // columns - _AXIS_WIDTH, height=min(height, 180))
         chart = (
-            lines.properties(width=room // columns - _AXIS_WIDTH, height=min(height, 180))
-            .facet(data=data, facet=alt.Facet("metric:N", title=None, sort=list(metrics)), columns=columns)
+            panel.facet(
+                data=data, facet=alt.Facet("metric:N", title=None, sort=list(metrics)), columns=columns
+            )
             .resolve_scale(y="independent")
             .resolve_axis(x="independent")
+            .properties(**told)
         )
     else:
-        chart = lines.properties(data=data, width=width, height=height)
+        # In one go: of a chart of layers every step makes a copy.
+        chart = alt.layer(*layers, data=data, width=width, height=height, **told)
     chart = chart.transform_lookup(
         lookup="s",
         from_=alt.LookupData(
@@ -83,11 +90,11 @@ def curves(
             fields=["series", "resource", "metric", "tags", "group"],
         ),
     )
-    chart = chart.properties(title=heading, description=_told(shown_title, picture.subtitle))
     return themed(chart, dark=dark)
 
 
-def _layers(alt: Any, picture: Picture, *, log: bool, width: int | str) -> Any:
+def _layers(alt: Any, picture: Picture, *, log: bool, width: int | str) -> list[Any]:
+    """Return lines, dots where a line alone shows nothing, the points to hover, and marks at the edges."""
     y_scale = alt.Scale(type="log", nice=False) if log else alt.Scale(zero=False)
     x_scale = alt.Scale(type="utc") if picture.is_time else alt.Scale(zero=False, nice=False)
     base = alt.Chart().encode(
@@ -102,12 +109,13 @@ def _layers(alt: Any, picture: Picture, *, log: bool, width: int | str) -> Any:
     is_crowd = len(picture.groups) > LEGEND_SERIES
     look: dict[str, Any] = {"title": picture.colour_title, "columns": legend_columns(picture.groups, width)}
     colour = colour_of(alt, picture.groups, **look)
-    opacity = (
-        alt.when(hover, empty=False)
-        .then(alt.value(1))
-        .when(hover)
-        .then(alt.value(0.35 if is_crowd else 0.95))
-        .otherwise(alt.value(0.06))
+    # Channels, not what alt.when and alt.value give: of that Altair has to find out what it is.
+    opacity = alt.OpacityValue(
+        0.06,
+        condition=[
+            {"param": hover.name, "empty": False, "value": 1},
+            {"param": hover.name, "value": 0.35 if is_crowd else 0.95},
+        ],
     )
     line = base.mark_line(strokeWidth=1 if is_crowd else 1.6).encode(color=colour, opacity=opacity)
     if NUM_COLOURS < len(picture.groups) <= LEGEND_SERIES and picture.points.num_rows <= _DASHED_POINTS:
@@ -125,9 +133,8 @@ def _layers(alt: Any, picture: Picture, *, log: bool, width: int | str) -> Any:
         .encode(tooltip=_tooltip(alt, picture, "y"))
         .add_params(hover)
     )
-    has_dots = 1 in picture.points.column("dot").to_pylist()
-    layers = [line, *([dots] if has_dots else []), near]
-    return alt.layer(*layers, *_marks(alt, base, picture, colour)).add_params(zoom)
+    has_dots = 1 in picture.points.column("dot").unique().to_pylist()
+    return [line.add_params(zoom), *([dots] if has_dots else []), near, *_marks(alt, base, picture, colour)]
 
 
 def _marks(alt: Any, base: Any, picture: Picture, colour: Any) -> list[Any]:
@@ -137,7 +144,7 @@ def _marks(alt: Any, base: Any, picture: Picture, colour: Any) -> list[Any]:
         ("NaN", alt.YValue("height"), "cross", -6),
         ("-inf", alt.YValue("height"), "triangle-down", -6),
     )
-    found = set(picture.points.column("mark").to_pylist())
+    found = picture.points.column("mark").unique().to_pylist()
     return [
         base.transform_filter(f"datum.mark == '{name}'")
         .mark_point(shape=shape, filled=True, size=40, angle=45 if name == "NaN" else 0, yOffset=offset)

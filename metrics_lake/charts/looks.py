@@ -49,7 +49,7 @@ def told_of_nearest(alt: Any, parts: Mapping[str, str]) -> Any:
     Not a list of fields: Vega-Lite 6.4 then reads texts from the cell around the mark, as ``undefined``.
     """
     inside = ", ".join(f"{json.dumps(label)}: {expression}" for label, expression in parts.items())
-    return alt.value(alt.ExprRef(expr=f"{{{inside}}}"))
+    return alt.TooltipValue(alt.ExprRef(expr=f"{{{inside}}}"))
 
 
 def legend_columns(groups: Sequence[str], width: int | str) -> int:
