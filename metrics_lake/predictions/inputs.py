@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import IO, Any, Final
 
 import polars as pl
 import pyarrow as pa
 
 from metrics_lake.errors import InvalidInputError
+from metrics_lake.predictions.batches import Once
 from metrics_lake.predictions.columns import (
     array_of_tensor,
     column_of_values,
@@ -29,10 +30,7 @@ from metrics_lake.predictions.columns import (
     type_name,
 )
 
-__all__ = ["BATCH_ROWS", "Source", "adapt", "adapt_column", "rebatch"]
-
-BATCH_ROWS: Final = 1 << 20
-"""Rows of one batch of a one-pass source: 10 columns of doubles are 80 MB."""
+__all__ = ["Source", "adapt", "adapt_column"]
 
 _PYTHON_CHUNK: Final = 1 << 16
 _SUFFIXES: Final = (".parquet", ".parq", ".pq")
@@ -63,28 +61,6 @@ class Source:
     is_remote: bool = False
     is_local_memory: bool = False
     has_cheap_slices: bool = False
-
-
-@dataclass(slots=True)
-class _Once:
-    """The rest of an iterator behind its first frame; a second pass is an error, not an empty result."""
-
-    first: pl.DataFrame
-    rest: Iterator[pl.DataFrame]
-    is_spent: bool = field(default=False)
-
-    def __call__(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-        if self.is_spent:
-            raise InvalidInputError(
-                "predictions came from a reader or generator that was already read to its end.",
-                hint="Pass a new reader, or data that can be read twice (a table, a frame, a Parquet file).",
-                argument="predictions",
-            )
-        self.is_spent = True
-        schema = self.first.schema
-        yield self.first.select(columns)
-        while (batch := next(self.rest, None)) is not None:
-            yield _same_schema(batch, schema).select(columns)
 
 
 def adapt(
@@ -153,23 +129,6 @@ def adapt_column(values: Any, name: str, argument: str) -> pl.Series:
             argument=argument,
         )
     return source.frame.collect().to_series().alias(name)
-
-
-def rebatch(batches: Iterator[pl.DataFrame], rows: int = BATCH_ROWS) -> Iterator[pl.DataFrame]:
-    """Give the same rows in frames of about ``rows`` rows; small batches are joined, large ones cut."""
-    held: list[pl.DataFrame] = []
-    count = 0
-    for batch in batches:
-        held.append(batch)
-        count += batch.height
-        if count >= rows:
-            joined = pl.concat(held) if len(held) > 1 else held[0]
-            full = count - count % rows
-            for start in range(0, full, rows):
-                yield joined.slice(start, rows)
-            held, count = ([joined.slice(full)], count - full) if full < count else ([], 0)
-    if held:
-        yield pl.concat(held)
 
 
 # -- Polars, files ----------------------------------------------------------------------------------------
@@ -395,30 +354,7 @@ def _one_pass(frames: Iterator[pl.DataFrame], name: str, schema: pl.Schema | Non
         if column.dtype == pl.Object:
             raise mixed_types(column.name, column.to_list())
     is_bare = schema is None and first.columns == [name]
-    return Source(first.schema, batches=_Once(first, frames), is_bare=is_bare)
-
-
-def _same_schema(batch: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
-    """Return the batch with the first batch's types; a null column takes the other's type."""
-    if batch.schema == schema:
-        return batch
-    missing = [name for name in schema.names() if name not in batch.schema]
-    if missing:
-        raise InvalidInputError(
-            f"A later batch of predictions lacks the column {missing[0]!r}.",
-            hint="Give every batch the columns of the first.",
-            argument="predictions",
-            column=missing[0],
-        )
-    try:
-        return batch.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
-    except pl.exceptions.PolarsError as error:
-        raise InvalidInputError(
-            f"A later batch of predictions has other types than the first: {dict(batch.schema)} after "
-            f"{dict(schema)}.",
-            hint="Give every batch the columns and types of the first.",
-            argument="predictions",
-        ) from error
+    return Source(first.schema, batches=Once(first, frames), is_bare=is_bare)
 
 
 def _frame_of(columns: Mapping[str, pl.Series], argument: str) -> pl.DataFrame:

@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.compute
 
 from metrics_lake.errors import InvalidInputError, TaskAmbiguousError
-from metrics_lake.predictions.roles import Roles, infer_task, label_kind, resolve
+from metrics_lake.predictions.inference import infer_task, label_kind
+from metrics_lake.predictions.roles import Roles, resolve
 from metrics_lake.predictions.slots import (
     collected,
     frame_of,

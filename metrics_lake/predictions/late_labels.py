@@ -9,8 +9,9 @@ import polars as pl
 
 from metrics_lake.errors import InvalidInputError
 from metrics_lake.predictions._text import near, quoted
-from metrics_lake.predictions.inputs import adapt, rebatch
-from metrics_lake.predictions.roles import label_kind
+from metrics_lake.predictions.batches import rebatch
+from metrics_lake.predictions.inference import label_kind
+from metrics_lake.predictions.inputs import adapt
 from metrics_lake.predictions.slots import (
     collected,
     frame_of,

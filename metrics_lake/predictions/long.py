@@ -19,13 +19,14 @@ from metrics_lake.errors import InvalidInputError, UnsupportedFormatError
 from metrics_lake.predictions._text import near, quoted
 from metrics_lake.predictions.cells import coarsen
 from metrics_lake.predictions.nested import from_lists, to_lists
+from metrics_lake.predictions.params import merge_params
 from metrics_lake.predictions.schema import LISTS, STATE_SCHEMA, STATE_VERSION
 from metrics_lake.resources import tags_from_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-__all__ = ["EXCLUDED", "GROUP", "HEAD", "SCHEMAS", "Long", "merge_params", "weight_sum"]
+__all__ = ["EXCLUDED", "GROUP", "HEAD", "SCHEMAS", "Long", "weight_sum"]
 
 EXCLUDED: Final = ("null", "nan", "inf", "range", "truth_null", "truth_nan", "truth_inf")
 
@@ -304,44 +305,6 @@ def weight_sum(rows: pl.Expr) -> pl.Expr:
         .then(pl.coalesce(pl.col("sum_w"), rows.cast(pl.Float64)).sum())
         .alias("sum_w")
     )
-
-
-def merge_params(sources: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the params of a merged state.
-
-    Labels that the data showed are united; everything that was declared must agree; exact values do not
-    merge and are dropped.
-    """
-    merged: dict[str, Any] = {}
-    parts: list[str] = []
-    for source in sources:
-        own = dict(source["params"])
-        own.pop("exact", None)
-        contained = [*own.pop("parts", []), *([source["part_id"]] if source["part_id"] is not None else [])]
-        twice = sorted(set(contained) & set(parts))
-        if twice:
-            raise InvalidInputError(
-                f"The part {twice[0]!r} is in two of the states.",
-                hint="Merge the parts' own states once, not a merged state with one of its parts.",
-                part=twice[0],
-            )
-        parts += contained
-        for name, value in own.items():
-            if name not in merged or (name == "label_kind" and merged[name] == "null"):
-                merged[name] = value
-            elif name == "label_kind" and value == "null":
-                continue
-            elif name == "seen_labels":
-                merged[name] = sorted({*merged[name], *value})
-            elif merged[name] != value:
-                raise InvalidInputError(
-                    f"The states cannot be merged: {name} is {merged[name]!r} in one, {value!r} in another.",
-                    hint="Build all parts with the same task options.",
-                    parameter=name,
-                )
-    if parts:
-        merged["parts"] = sorted(parts)
-    return merged
 
 
 def _loaded(sources: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -8,7 +8,8 @@ import polars as pl
 
 from metrics_lake.errors import InvalidInputError, NotFoundError
 from metrics_lake.predictions._text import quoted
-from metrics_lake.predictions.long import Long, merge_params
+from metrics_lake.predictions.long import Long
+from metrics_lake.predictions.params import merge_params
 from metrics_lake.predictions.roles import every_text
 from metrics_lake.resources import tags_from_key, tags_key
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from metrics_lake.errors import InvalidInputError
-from metrics_lake.predictions.roles import label_kind
+from metrics_lake.predictions.inference import label_kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from metrics_lake.errors import InvalidInputError
+from metrics_lake.predictions.batches import rebatch
 from metrics_lake.predictions.exact import with_exact
 from metrics_lake.predictions.families import labels, multiclass, numbers, regression, scores
-from metrics_lake.predictions.inputs import Source, rebatch
+from metrics_lake.predictions.inference import infer_task
 from metrics_lake.predictions.long import Long
-from metrics_lake.predictions.roles import Roles, infer_task, resolve
+from metrics_lake.predictions.roles import Roles, resolve
 from metrics_lake.predictions.tasks import Binary, Multiclass, Task, as_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     import pyarrow as pa
+
+    from metrics_lake.predictions.inputs import Source
 
 __all__ = ["build_state", "long_state", "merge_long", "merge_states", "prediction_state"]
 

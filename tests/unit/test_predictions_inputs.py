@@ -11,7 +11,8 @@ import pytest
 
 from metrics_lake.errors import InvalidInputError
 from metrics_lake.predictions import PredictionMetrics, finalize, prediction_state
-from metrics_lake.predictions.inputs import adapt, rebatch
+from metrics_lake.predictions.batches import rebatch
+from metrics_lake.predictions.inputs import adapt
 
 LABELS = ["cat", "dog", None, "cat"]
 NUMBERS = [1.5, 2.5, -1.0, 40.25]

@@ -10,11 +10,12 @@ import polars as pl
 from metrics_lake.errors import InvalidInputError
 from metrics_lake.predictions._text import quoted
 from metrics_lake.predictions.grouping import BAD, aggregate
-from metrics_lake.predictions.roles import Roles, label_kind
+from metrics_lake.predictions.inference import label_kind
 from metrics_lake.predictions.tasks import Binary, Multiclass
 
 if TYPE_CHECKING:
     from metrics_lake.predictions.long import Long
+    from metrics_lake.predictions.roles import Roles
 
 __all__ = ["build", "label_text", "label_value", "text_of"]
 

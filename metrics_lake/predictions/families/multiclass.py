@@ -14,8 +14,8 @@ from metrics_lake.predictions.families.labels import label_text, text_of
 from metrics_lake.predictions.families.numbers import cell_tables
 from metrics_lake.predictions.families.scores import BINS, check_range, log_loss_of, score_key
 from metrics_lake.predictions.grouping import BAD, Groups, aggregate, number, weighted
+from metrics_lake.predictions.inference import label_kind
 from metrics_lake.predictions.long import Long
-from metrics_lake.predictions.roles import label_kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,8 +14,8 @@ from metrics_lake.predictions.cells import SCORE_CODES, SCORE_RESOLUTION, score_
 from metrics_lake.predictions.families.labels import label_params, label_text, positive
 from metrics_lake.predictions.families.numbers import cell_tables
 from metrics_lake.predictions.grouping import BAD, aggregate_all, number, weighted
+from metrics_lake.predictions.inference import label_kind
 from metrics_lake.predictions.passes import Pass, is_sliced
-from metrics_lake.predictions.roles import label_kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
