@@ -9,10 +9,10 @@ import polars as pl
 
 from metrics_lake.errors import InvalidInputError
 from metrics_lake.predictions._text import quoted
-from metrics_lake.predictions.cells import SCORE_RESOLUTION, score_cell
+from metrics_lake.predictions.cells import SCORE_RESOLUTION, score_cell, score_code
 from metrics_lake.predictions.families.labels import label_text, text_of
 from metrics_lake.predictions.families.numbers import cell_tables
-from metrics_lake.predictions.families.scores import BINS, check_range, log_loss_of, score_key
+from metrics_lake.predictions.families.scores import BINS, check_range, log_loss_of
 from metrics_lake.predictions.grouping import BAD, Groups, aggregate, number, weighted
 from metrics_lake.predictions.inference import label_kind
 from metrics_lake.predictions.long import Long
@@ -27,6 +27,7 @@ __all__ = ["build"]
 
 _ROOM: Final = 1 << 16  # classes in the packed key
 _NOT_NORMALISED: Final = 1e-6
+_TRUTH: Final = "\0truth"  # a column beside the data's own
 
 
 def build(frame: pl.LazyFrame, roles: Roles, task: Multiclass) -> Long:
@@ -95,8 +96,8 @@ def _reasons(scores: Sequence[pl.Expr], packed: pl.Expr) -> pl.Expr:
 def _class_code(text: pl.Expr, texts: Sequence[str]) -> pl.Expr:
     """Return the position of a label, the number of labels where it is NULL, one more where it is unknown."""
     size = len(texts)
-    code = text.replace_strict(list(texts), list(range(size)), default=size + 1, return_dtype=pl.Int64)
-    return pl.when(text.is_null()).then(size).otherwise(code)
+    code = text.cast(pl.Enum(texts), strict=False).to_physical().cast(pl.Int64)
+    return pl.when(text.is_null()).then(size).otherwise(code.fill_null(size + 1))
 
 
 def _together(
@@ -114,7 +115,9 @@ def _together(
         decision = pl.coalesce(*(pl.when(score == top).then(i) for i, score in enumerate(scores)))
     else:
         decision = _class_code(label_text(roles, roles.prediction), texts)
-    truth = pl.lit(size) if roles.truth is None else _class_code(label_text(roles, roles.truth), texts)
+    # A column, for the engine would compute it anew for each class that it is compared with.
+    own = pl.lit(size) if roles.truth is None else _class_code(label_text(roles, roles.truth), texts)
+    frame, truth = frame.with_columns(own.alias(_TRUTH)), pl.col(_TRUTH)
     bins = (top * float(BINS)).cast(pl.Int64, strict=False).clip(0, BINS - 1)
     key = _reasons(scores, (decision.cast(pl.Int64) * _ROOM + truth) * (BINS + 4) + bins)
     if roles.prediction is not None:
@@ -200,16 +203,16 @@ def _one_class(frame: pl.LazyFrame, roles: Roles, task: Multiclass, name: str, t
     score = number(roles, name)
     scores = [number(roles, other) for other in roles.scores]
     if roles.truth is None:
-        truth = pl.lit(2, dtype=pl.UInt64)
+        truth = pl.lit(2, dtype=pl.UInt32)
     else:
-        truth = (label_text(roles, roles.truth) == text).cast(pl.UInt8).fill_null(2).cast(pl.UInt64)
+        truth = (label_text(roles, roles.truth) == text).cast(pl.UInt8).fill_null(2).cast(pl.UInt32)
     # The same rows as in the state of all classes: a row is usable where all its scores are.
     usable_row = pl.all_horizontal(other.is_between(0.0, 1.0) for other in scores).fill_null(value=False)
-    key = pl.when(usable_row).then(score_key(score, score_cell(score) * 4 + truth)).otherwise(BAD)
+    key = pl.when(usable_row).then(score_code(score) * 4 + truth).otherwise(BAD)
     groups = aggregate(
         frame, roles, key, {"s": score}, [pl.col("s").min().alias("low"), pl.col("s").max().alias("high")]
     )
-    usable = groups.usable.with_columns(cell=pl.col("k") // 4, code=pl.col("k") % 4)
+    usable = groups.usable.with_columns(cell=score_cell(pl.col("low")), code=pl.col("k") % 4)
     usable = usable.with_columns(y=pl.when(pl.col("code") < 2).then("code"))
     weights = [pl.col("sum_w").sum()] if roles.weight is not None else []
     _, ties = cell_tables(usable)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from metrics_lake.predictions.roles import Roles
     from metrics_lake.predictions.tasks import Binary
 
-__all__ = ["BINS", "TRUTH", "Coded", "build", "check_range", "coded", "log_loss_of", "score_key"]
+__all__ = ["BINS", "TRUTH", "Coded", "build", "check_range", "coded", "log_loss_of"]
 
 BINS: Final = 60
 """Calibration bins of equal width: 10, 12, 15, 20 and 30 bins are sums of these."""
@@ -184,21 +184,6 @@ def _summed(groups: Groups, roles: Roles) -> Groups:
         sums["sum_se"] = pl.when(known).then(squares).otherwise(0.0)
         sums["sum_ll"] = pl.when(known).then(-pl.col("ll")).otherwise(0.0)
     return replace(groups, rows=groups.rows.with_columns(**sums))
-
-
-def score_key(score: pl.Expr, packed: pl.Expr) -> pl.Expr:
-    """Return the packed key where the score is in [0, 1], else the code of why it cannot be used."""
-    return (
-        pl.when(score.is_between(0.0, 1.0))
-        .then(packed)
-        .when(score.is_null())
-        .then(BAD)
-        .when(score.is_nan())
-        .then(BAD + 1)
-        .when(score.is_infinite())
-        .then(BAD + 2)
-        .otherwise(BAD + 3)
-    )
 
 
 def log_loss_of(share: pl.Expr) -> pl.Expr:
