@@ -16,32 +16,15 @@ def _():
     import marimo as mo
 
     from metrics_lake import panels
-    from metrics_lake.dashboard import jobs, tables, zooming
+    from metrics_lake.dashboard import jobs, leaderboards, look, tables, zooming
     from metrics_lake.dashboard.catalogue import catalogue
     from metrics_lake.dashboard.choices import Choices
-    from metrics_lake.dashboard.look import beside, careful, note, panel, picture, stack
     from metrics_lake.dashboard.offered import offered
 
     lake = offered()
     choices = Choices(mo.query_params())
     dark = mo.app_meta().theme == "dark"
-    return (
-        beside,
-        careful,
-        catalogue,
-        choices,
-        dark,
-        jobs,
-        lake,
-        mo,
-        note,
-        panel,
-        panels,
-        picture,
-        stack,
-        tables,
-        zooming,
-    )
+    return catalogue, choices, dark, jobs, lake, leaderboards, look, mo, panels, tables, zooming
 
 
 # ---- what is new ------------------------------------------------------------------------------------------
@@ -78,8 +61,10 @@ def _(get_names, holds, set_names):
 
 
 @app.cell
-def _(every, holds, lake, mo, note):
-    _title = mo.vstack([mo.Html("<strong>metrics_lake</strong>"), note(f"{lake.url} · {holds.told}")], gap=0)
+def _(every, holds, lake, look, mo):
+    _title = mo.vstack(
+        [mo.Html("<strong>metrics_lake</strong>"), look.note(f"{lake.url} · {holds.told}")], gap=0
+    )
     mo.hstack([_title, every], align="center")
     return
 
@@ -149,13 +134,13 @@ def _(choices, mo):
 
 
 @app.cell
-def _(careful, get_version, lake, mo, page, panel, panels, runs, stack, stat, where):
+def _(get_version, lake, look, mo, page, panels, runs, stat, where):
     mo.stop(page.value != "Runs")
     get_version()
-    shown_runs = careful(
-        lambda: panel(panels.run_table(lake, runs, where=where, stat=stat.value), frozen=["resource"])
+    shown_runs = look.careful(
+        lambda: look.panel(panels.run_table(lake, runs, where=where, stat=stat.value), frozen=["resource"])
     )
-    stack([stat, shown_runs])
+    look.stack([stat, shown_runs])
     return (shown_runs,)
 
 
@@ -211,37 +196,35 @@ def _(axis, choices, mo):
     get_part, _set_part = mo.state(choices.part("part"))
     _keep = choices.keeper("part")
 
-    def look(part):
+    def look_at(part):
         _keep(part)
         _set_part(part)
 
-    return get_part, look
+    return get_part, look_at
 
 
 @app.cell
-def _(axis, beside, colour, get_part, log, look, metrics, mo, page, smooth):
+def _(axis, colour, get_part, log, look, look_at, metrics, mo, page, smooth):
     mo.stop(page.value != "Curves")
-    whole = mo.ui.button(label="whole range", on_click=lambda _: look(None), disabled=get_part() is None)
-    beside([metrics, axis, colour, smooth, log, whole])
+    whole = mo.ui.button(label="whole range", on_click=lambda _: look_at(None), disabled=get_part() is None)
+    look.beside([metrics, axis, colour, smooth, log, whole])
     return (whole,)
 
 
 @app.cell
 def _(
     axis,
-    careful,
     colour,
     dark,
     get_part,
     get_version,
     lake,
     log,
+    look,
     metrics,
     mo,
-    note,
     page,
     panels,
-    picture,
     runs,
     smooth,
     tables,
@@ -266,40 +249,28 @@ def _(
             max_points=zooming.points_of(len(metrics.value)),
             **zooming.window(axis.value, get_part()),
         )
-        return picture(found.chart)
+        return look.picture(found.chart)
 
-    _pictures = [careful(lambda each=each: _curves(each)) for each in metrics.value]
-    _pictures[0] if len(_pictures) == 1 else mo.vstack(_pictures or [note("No curves yet.")])
+    _pictures = [look.careful(lambda each=each: _curves(each)) for each in metrics.value]
+    _pictures[0] if len(_pictures) == 1 else mo.vstack(_pictures or [look.note("No curves yet.")])
     return
 
 
 @app.cell
 def _(
-    axis,
-    careful,
-    dark,
-    get_part,
-    get_version,
-    lake,
-    look,
-    metrics,
-    mo,
-    note,
-    page,
-    runs,
-    tables,
-    where,
-    zooming,
+    axis, dark, get_part, get_version, lake, look, look_at, metrics, mo, page, runs, tables, where, zooming
 ):
     mo.stop(page.value != "Curves" or not metrics.value)
     get_version()
 
     def _strip():
         asked = tables.runs_where(lake, runs, where)
-        return zooming.strip(lake, asked, metrics.value[0], axis.value, part=get_part(), look=look, dark=dark)
+        return zooming.strip(
+            lake, asked, metrics.value[0], axis.value, part=get_part(), look=look_at, dark=dark
+        )
 
-    strip = careful(_strip)
-    mo.vstack([strip, note(zooming.HOW)]) if strip is not None else None
+    strip = look.careful(_strip)
+    mo.vstack([strip, look.note(zooming.HOW)]) if strip is not None else None
     return (strip,)
 
 
@@ -314,7 +285,7 @@ def _(choices, get_names, mo):
         value=choices.one_of("best", _numbers, next(iter(_numbers), None)),
         searchable=True,
         label="metric",
-        on_change=choices.keeper("best", next(iter(_numbers), None)),
+        on_change=choices.keeper("best", next(iter(_numbers), None), forgetting=["tags"]),
     )
     return (ranked,)
 
@@ -340,80 +311,31 @@ def _(choices, mo):
 
 
 @app.cell
-def _(choices, get_names, lake, mo, ranked, tables):
+def _(choices, get_names, lake, leaderboards, mo, page, ranked):
     get_names()
-    _slices = tables.slices(lake, ranked.value)
+    slices = leaderboards.slices(lake, ranked.value) if page.value == "Leaderboard" else {}
+    _first = next(iter(slices), None)
     piece = mo.ui.dropdown(
-        _slices,
-        value=choices.one_of("tags", tuple(_slices), next(iter(_slices), None)),
-        allow_select_none=not _slices,
+        list(slices),
+        value=choices.one_of("tags", tuple(slices), _first),
+        allow_select_none=not slices,
         label="tags",
-        on_change=None,
+        on_change=choices.keeper("tags", _first),
     )
-    return (piece,)
+    return piece, slices
 
 
 @app.cell
-def _(
-    beside,
-    by,
-    careful,
-    dark,
-    get_version,
-    lake,
-    mo,
-    mode,
-    note,
-    page,
-    panel,
-    panels,
-    piece,
-    ranked,
-    runs,
-    stack,
-    where,
-):
+def _(by, dark, get_version, lake, leaderboards, look, mo, mode, page, piece, ranked, runs, slices, where):
     mo.stop(page.value != "Leaderboard")
     get_version()
-
-    def _leaderboard():
-        return panel(
-            panels.leaderboard(
-                lake,
-                ranked.value,
-                mode=mode.value,
-                by=by.value,
-                resources=runs,
-                where=where,
-                tags=piece.value,
-                top=200,
-                width="container",
-                dark=dark,
-            ),
-            frozen=["rank", "resource"],
-        )
-
-    def _parameters():
-        stat = {"best": mode.value, "last": "last"}[by.value]
-        return panel(
-            panels.parameters(
-                lake,
-                ranked.value,
-                resources=runs,
-                stat=stat,
-                where=where,
-                tags=piece.value,
-                width="container",
-                dark=dark,
-            ),
-            frozen=["resource"],
-        )
-
-    ranking = careful(_leaderboard) if ranked.value else note("No numbers yet.")
-    params_shown = careful(_parameters) if ranked.value else note("")
-    _controls = [ranked, by, *([piece] if len(piece.options) > 1 else []), mode]
-    stack([beside(_controls), ranking, params_shown])
-    return params_shown, ranking
+    _asked = {"mode": mode.value, "by": by.value, "resources": runs, "where": where}
+    _asked |= {"tags": slices.get(piece.value), "dark": dark}
+    ranking = (
+        leaderboards.page(lake, ranked.value, **_asked) if ranked.value else look.note("No numbers yet.")
+    )
+    look.stack([look.beside([ranked, by, *([piece] if len(slices) > 1 else []), mode]), ranking])
+    return (ranking,)
 
 
 # ---- predictions ------------------------------------------------------------------------------------------
@@ -475,22 +397,7 @@ def _(choices, chosen, get_jobs, jobs, mo):
 
 
 @app.cell
-def _(
-    beside,
-    by_segment,
-    careful,
-    chosen,
-    dark,
-    every_window,
-    get_version,
-    jobs,
-    lake,
-    mo,
-    note,
-    page,
-    reference,
-    stack,
-):
+def _(by_segment, chosen, dark, every_window, get_version, jobs, lake, look, mo, page, reference):
     mo.stop(page.value != "Predictions")
     get_version()
 
@@ -504,9 +411,9 @@ def _(
             dark=dark,
         )
 
-    shown_jobs = careful(_predictions) if chosen.value else note("No prediction jobs yet.")
+    shown_jobs = look.careful(_predictions) if chosen.value else look.note("No prediction jobs yet.")
     _controls = [chosen, by_segment, *([every_window] if every_window.options else []), reference]
-    stack([beside(_controls), shown_jobs])
+    look.stack([look.beside(_controls), shown_jobs])
     return (shown_jobs,)
 
 
@@ -527,11 +434,13 @@ def _(choices, mo):
 
 
 @app.cell
-def _(careful, get_version, lake, mo, page, panel, panels, stack, table):
+def _(get_version, lake, look, mo, page, panels, table):
     mo.stop(page.value != "Health")
     get_version()
-    shown_health = careful(lambda: stack([panel(each) for each in panels.health(lake, table.value)], gap=1.5))
-    stack([table, shown_health])
+    shown_health = look.careful(
+        lambda: look.stack([look.panel(each) for each in panels.health(lake, table.value)], gap=1.5)
+    )
+    look.stack([table, shown_health])
     return (shown_health,)
 
 

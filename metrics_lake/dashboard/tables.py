@@ -14,15 +14,9 @@ if TYPE_CHECKING:
 
     from metrics_lake import MetricsLake
 
-__all__ = ["runs_like", "runs_where", "shown", "slices"]
+__all__ = ["runs_like", "runs_where", "shown"]
 
-MAX_SLICES: Final = 200
 _PAGE_ROWS: Final = 20
-
-_SLICES: Final = f"""
-    SELECT tags_key, any_value(tags) AS tags FROM series
-    WHERE metric = $metric GROUP BY tags_key ORDER BY tags_key LIMIT {MAX_SLICES}
-"""
 
 
 def runs_like(text: str) -> Glob | None:
@@ -46,20 +40,6 @@ def runs_where(lake: MetricsLake, runs: Glob | None, where: str | None) -> Any:
     if where is None:
         return runs
     return lake.compare(runs, [], where=where).values("resource")
-
-
-def slices(lake: MetricsLake, metric: str | None) -> dict[str, dict[str, str]]:
-    """Return the series among which a leaderboard of a metric has to choose, by what they are called.
-
-    Raises:
-        MetricsLakeError: The lake cannot be read.
-    """
-    rows = lake.sql(_SLICES, {"metric": metric or ""}).rows()
-    return {_called(row["tags"] or {}): row["tags"] or {} for row in rows}
-
-
-def _called(tags: dict[str, str]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in tags.items()) or "untagged"
 
 
 def shown(table: pa.Table, *, frozen: Sequence[str] = ()) -> Any:

@@ -115,6 +115,20 @@ def test_leaderboard_turns_round(served, open_page):
     assert cells(page)[0][-1] == "0.5"  # where every run began; the greatest is near 1
 
 
+def test_series_of_a_leaderboard_are_chosen_and_stand_in_the_address(served, open_page):
+    page = open_page(served.page(page="Leaderboard", best="fold/auc", mode="min"))
+    page.shows("12 resources by best value ever of fold/auc", "fold=0")
+    _, before = picture(page)
+    page.evaluate(
+        "(s => { s.selectedIndex = 1; s.dispatchEvent(new Event('change', {bubbles: true})); })"
+        "(deep('select').find(s => [...s.options].some(each => each.text === 'fold=1')))"
+    )
+    changed(page, before)
+    page.wait("location.search.includes('tags=fold%3D1')")
+    page = open_page(served.page(page="Leaderboard", best="fold/auc", tags="fold=1"))
+    page.wait("deep('select').some(s => s.selectedOptions[0]?.text === 'fold=1')")
+
+
 def test_health_page_counts_files_and_rows(served, open_page):
     page = open_page(served.page(page="Health"))
     page.shows("points in 1 file", "waiting in the inbox", "0 versions", "1 writer", "No gaps")
