@@ -190,10 +190,12 @@ def _build(frame: pl.LazyFrame, roles: Roles, task: Task | None, *, pilot: float
         return multiclass.build(frame, roles, task)
     if isinstance(task, (Binary, Multiclass)):
         return labels.build(frame, roles, task)
-    distribution = numbers.build(frame, roles, task="unknown" if task is None else task.name, pilot=pilot)
+    name = "unknown" if task is None else task.name
     if roles.truth is None:
-        return distribution
-    return Long.concat([distribution, regression.build(frame, roles, pilot=pilot)])
+        return numbers.build(frame, roles, task=name, pilot=pilot)
+    residuals = regression.build(frame, roles, pilot=pilot)
+    known = regression.moments_of_all(residuals)
+    return Long.concat([numbers.build(frame, roles, task=name, pilot=pilot, known=known), residuals])
 
 
 def _pilot(source: Source, roles: Roles) -> float:

@@ -15,12 +15,13 @@ from metrics_lake.predictions.families.numbers import (
     moment_rows,
 )
 from metrics_lake.predictions.grouping import BAD, aggregate, number
+from metrics_lake.predictions.long import EXCLUDED
 
 if TYPE_CHECKING:
     from metrics_lake.predictions.long import Long
     from metrics_lake.predictions.roles import Roles
 
-__all__ = ["TINY", "build"]
+__all__ = ["TINY", "build", "moments_of_all"]
 
 TINY: Final = 2.0**-52
 """Relative errors leave out rows whose truth is at most this in magnitude."""
@@ -125,3 +126,15 @@ def build(frame: pl.LazyFrame, roles: Roles, *, pilot: float = 0.0) -> Long:
         ties=ties,
         moments=pl.concat(moments, how="diagonal"),
     )
+
+
+def moments_of_all(state: Long) -> pl.DataFrame | None:
+    """Return the moments of the predictions, ``gid n sum_w mean m2``, if they are those of all rows.
+
+    None where there are segments or windows, or a row that has not both numbers.
+    """
+    excluded = state.head.select(pl.sum_horizontal(*EXCLUDED).sum()).item()
+    if state.head.height != 1 or excluded:
+        return None
+    rows = state.moments.filter(pl.col("of") == "predicted")
+    return rows.select("gid", "n", "sum_w", "mean", "m2")
