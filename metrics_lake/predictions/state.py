@@ -48,7 +48,7 @@ def prediction_state(
 ) -> pa.Table:
     """Return the mergeable state of predictions, from which every metric is computed later.
 
-    One streaming pass for labels, for binary scores and for numbers; three more for numbers with a truth,
+    One streaming pass for labels, for binary scores and for numbers; two more for numbers with a truth,
     one more for each class of a multiclass score. Readers and generators are folded batch by batch.
 
     Args:
