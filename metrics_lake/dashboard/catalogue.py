@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from metrics_lake.charts import counted
 from metrics_lake.panels import metric_overview
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ class Catalogue:
         """How much there is."""
         if not self.num_points:
             return "no points yet: what is logged appears here"
-        return f"{self.num_resources:,} runs · {self.num_series:,} series · {self.num_points:,} points"
+        counts = {"run": self.num_resources, "series": self.num_series, "point": self.num_points}
+        return " · ".join(counted(number, noun) for noun, number in counts.items())
 
 
 def catalogue(lake: MetricsLake) -> Catalogue:
