@@ -70,7 +70,7 @@ class Actor(threading.Thread):
             self.shared,
             rates={"after": 0.02, "before": 0.02, "late": 0.02, "duplicate": 0.05},
             seed=self.random.random(),
-            crash_at=self.random.randrange(3, 60) if self.crashes else None,
+            crash_at=self.random.randrange(3, 150) if self.crashes else None,
         )
         self.log = self.open_log()
 
@@ -150,7 +150,7 @@ class Compactor(Actor):
     def act(self):
         budget = self.random.choice([None, None, 30_000])
         compact_inbox(self.storage, self.log, budget_bytes=budget, sleep=pause)
-        if self.random.random() < 0.3:
+        if self.random.random() < 0.7:
             merge_files(self.storage, self.log, sleep=pause)
         if self.random.random() < 0.3:
             collect_inbox(self.storage, self.log)
@@ -332,13 +332,13 @@ def without_recognising_own_commits(monkeypatch):
     monkeypatch.setattr(TableLog, "read_commit", blind)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(280)
 @pytest.mark.parametrize(
     "plant", [without_watermark_rule, without_remove_rule, without_recognising_own_commits]
 )
 def test_the_stress_finds_planted_defects(plant, tools, monkeypatch):
     plant(monkeypatch)
-    for attempt in range(12):  # the first one finds it, unless the machine has better things to do
+    for attempt in range(25):  # one of the first finds it, unless the machine has better things to do
         try:
             stress(tools.DictStorage(), tools, 8.0, seed=attempt)
         except AssertionError:
