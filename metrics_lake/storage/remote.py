@@ -33,7 +33,7 @@ __all__ = ["RemoteStorage"]
 _ATTEMPTS: Final = 4
 _FIRST_PAUSE_SECONDS: Final = 0.1
 _PAUSE_FACTOR: Final = 4.0
-_PATIENCE_SECONDS: Final = 6.0
+_PATIENCE_SECONDS: Final = 9.0
 """No new attempt after this: with 5 s to connect and 15 s of silence, a dead endpoint takes 10 to 15 s."""
 
 _Answer = TypeVar("_Answer")
@@ -208,6 +208,7 @@ class RemoteStorage(Storage):
 
     def _run(self, operation: str, key: str, call: Callable[[_Connection], _Answer]) -> _Answer:
         """Return a call's answer, trying again what passes by itself."""
+        self._connect()  # on a busy machine this alone takes seconds, which are not the store's
         attempt, begun, pause = 0, time.monotonic(), _FIRST_PAUSE_SECONDS
         while True:
             attempt += 1
