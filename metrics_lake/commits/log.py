@@ -77,18 +77,20 @@ class TableLog:
             return self.reopen()
         state, anchored = known
         start = state.version
-        # The time of a proof is from before it was asked for: this process may be stopped at any line.
-        asked = self._boot_clock()
-        while (commit := self.read_commit(state.version + 1)) is not None:
+        while True:
+            # The time of a proof is from before it was asked for: this process may be stopped at any line.
+            asked = self._boot_clock()
+            commit = self.read_commit(state.version + 1)
+            if commit is None:
+                break
             state, anchored = state.after(commit), asked
             if state.version - start >= _MOST_STEPS:
                 return self.reopen()  # one LIST and parallel GETs are faster than many GETs in a row
-            asked = self._boot_clock()
-        asked = self._boot_clock()
-        if asked - anchored > ANCHOR_SECONDS:
+        now = self._boot_clock()
+        if now - anchored > ANCHOR_SECONDS:
             if not self.is_anchored(state):
                 return self.reopen()
-            anchored = asked
+            anchored = now
         return self._keep(state, anchored)
 
     def reopen(self) -> TableSnapshot:
