@@ -334,17 +334,22 @@ class Reader:
         table = self.table()
         pinned = snapshot or table.snapshot()
         source = Selection(Ids((resource,)), wanted)
-        ids = self.pinned(table, pinned, lambda: table.metric_ids(pinned, resource))
+        selection, sql, bindings = rows_to_copy(source, resource, to)
+        rows: pa.Table | None = None
+        ids: list[Any]
+        if to is not None:
+            rows = self.pinned(table, pinned, lambda: table.rows_in_memory(pinned, selection))
+        if rows is None:
+            ids = self.pinned(table, pinned, lambda: table.metric_ids(pinned, resource))
+        else:
+            ids = source.rows_of(rows).column("metric").unique().to_pylist()
         for name in () if wanted is None else wanted.names:
             if name not in ids:
                 raise self.not_found(resource, name)
         if not any(wanted is None or wanted.matches(each) for each in ids):
-            raise self.not_found(resource, None if wanted is None or not ids else repr(metrics))
-        selection, sql, bindings = rows_to_copy(source, resource, to)
-        if to is not None:
-            rows = self.pinned(table, pinned, lambda: table.rows_in_memory(pinned, selection))
-            if rows is not None:
-                return copied_rows(rows, resource, to).to_reader()
+            raise self.not_found(resource, None if wanted is None else repr(metrics))
+        if rows is not None and to is not None:
+            return copied_rows(rows, resource, to).to_reader()
         return self.pinned(table, pinned, lambda: table.stream(pinned, selection, sql, bindings))
 
     def not_found(self, resource: str, metric: str | None = None) -> NotFoundError:
