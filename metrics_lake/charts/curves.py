@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from metrics_lake.charts._altair import altair_module, inline
 from metrics_lake.charts.counts import counted
+from metrics_lake.charts.hovering import POINTS, SERIES, lifting
 from metrics_lake.charts.looks import NEAREST, colour_of, dash_of, legend_columns, told_of_nearest
 from metrics_lake.charts.picture import Picture
 from metrics_lake.charts.theme import LEGEND_SERIES, NUM_COLOURS, themed
@@ -24,7 +25,7 @@ _DASHED_POINTS: Final = 600
 (November 2026)."""
 
 _NEAR_POINTS: Final = 8_000
-"""To how many points the nearest is sought: to 36,000 a browser needed a second longer than to 10,000."""
+"""Of how many points the nearest is sought in panels: with 36,000 a browser takes a second more."""
 
 
 def curves(
@@ -40,7 +41,7 @@ def curves(
     """Return curves of a history: a line a series, a panel a metric.
 
     Gaps are where a value is NaN or infinite; a mark says so at the edge. Hovering names the nearest point
-    (of some, where very many are drawn) and lifts its line out; dragging moves and the wheel with shift
+    (in panels of very many points, of some) and lifts its line out; dragging moves and the wheel with shift
     zooms.
 
     Args:
@@ -58,18 +59,24 @@ def curves(
     """
     alt = altair_module()
     picture = Picture.of(drawn, log=log, color=color)
-    layers = _layers(alt, picture, log=log, width=width)
     metrics = picture.metrics
     what = metrics[0] if len(metrics) == 1 else counted(len(metrics), "metric")
     shown_title = title if title is not None else what
-    data = inline(picture.points)
+    points = inline(picture.points)
     told = {
         "title": alt.Title(text=_one_line(shown_title), subtitle=picture.subtitle),
         "description": _told(shown_title, picture.subtitle),
+        "datasets": {POINTS: points.values, SERIES: picture.series or [{}]},
     }
+    data = alt.NamedData(name=POINTS, format=points.format)
     if len(metrics) > 1:
         room = width if isinstance(width, int) else _CONTAINER_WIDTH
         columns = max(1, room // (_PANEL_WIDTH + _AXIS_WIDTH))
+        # Axes of panels have no names of their own, by which ``lifting`` would find them.
+        hover = alt.selection_point(
+            name="hover", fields=["s"], nearest=True, on="pointerover", clear="pointerout"
+        )
+        layers = _layers(alt, picture, log=log, width=width, hover=hover)
         panel = alt.layer(*layers, width=room // columns - _AXIS_WIDTH, height=min(height, 180))
         chart = (
             panel.facet(
@@ -81,11 +88,13 @@ def curves(
         )
     else:
         # In one go: of a chart of layers every step makes a copy.
-        chart = alt.layer(*layers, data=data, width=width, height=height, **told)
+        layers = _layers(alt, picture, log=log, width=width)
+        usermeta = lifting(_told_lines(picture))
+        chart = alt.layer(*layers, data=data, width=width, height=height, usermeta=usermeta, **told)
     chart = chart.transform_lookup(
         lookup="s",
         from_=alt.LookupData(
-            data=alt.InlineData(values=picture.series or [{}]),
+            data=alt.NamedData(name=SERIES),
             key="s",
             fields=["series", "resource", "metric", "tags", "group"],
         ),
@@ -93,8 +102,8 @@ def curves(
     return themed(chart, dark=dark)
 
 
-def _layers(alt: Any, picture: Picture, *, log: bool, width: int | str) -> list[Any]:
-    """Return lines, dots where a line alone shows nothing, the points to hover, and marks at the edges."""
+def _layers(alt: Any, picture: Picture, *, log: bool, width: int | str, hover: Any = None) -> list[Any]:
+    """Return lines, dots where a line alone shows nothing, what is hovered over, and marks at the edges."""
     y_scale = alt.Scale(type="log", nice=False) if log else alt.Scale(zero=False)
     x_scale = alt.Scale(type="utc") if picture.is_time else alt.Scale(zero=False, nice=False)
     base = alt.Chart().encode(
@@ -102,21 +111,16 @@ def _layers(alt: Any, picture: Picture, *, log: bool, width: int | str) -> list[
         y=alt.Y("y:Q", title=None, scale=y_scale),
         detail="s:N",
     )
-    hover = alt.selection_point(
-        name="hover", fields=["s"], nearest=True, on="pointerover", clear="pointerout"
-    )
     zoom = alt.selection_interval(name="zoom", bind="scales", zoom="wheel![event.shiftKey]")
     is_crowd = len(picture.groups) > LEGEND_SERIES
     look: dict[str, Any] = {"title": picture.colour_title, "columns": legend_columns(picture.groups, width)}
     colour = colour_of(alt, picture.groups, **look)
-    # Channels, not what alt.when and alt.value give: of that Altair has to find out what it is.
-    opacity = alt.OpacityValue(
-        0.06,
-        condition=[
-            {"param": hover.name, "empty": False, "value": 1},
-            {"param": hover.name, "value": 0.35 if is_crowd else 0.95},
-        ],
-    )
+    seen = 0.35 if is_crowd else 0.95
+    opacity = alt.OpacityValue(seen)
+    if hover is not None:
+        # Channels, not what alt.when and alt.value give: of that Altair has to find out what it is.
+        lifted = {"param": hover.name, "empty": False, "value": 1}
+        opacity = alt.OpacityValue(0.06, condition=[lifted, {"param": hover.name, "value": seen}])
     line = base.mark_line(strokeWidth=1 if is_crowd else 1.6).encode(color=colour, opacity=opacity)
     if NUM_COLOURS < len(picture.groups) <= LEGEND_SERIES and picture.points.num_rows <= _DASHED_POINTS:
         line = line.encode(strokeDash=dash_of(alt, picture.groups, **look))
@@ -125,16 +129,15 @@ def _layers(alt: Any, picture: Picture, *, log: bool, width: int | str) -> list[
         .mark_point(filled=True, size=22)
         .encode(color=colour, opacity=opacity)
     )
-    there = base.transform_filter("isValid(datum.y)")
-    if picture.points.num_rows > _NEAR_POINTS:
-        there = there.transform_sample(_NEAR_POINTS)
-    near = (
-        there.mark_point(filled=True, size=50, opacity=0)
-        .encode(tooltip=_tooltip(alt, picture, "y"))
-        .add_params(hover)
-    )
     has_dots = 1 in picture.points.column("dot").unique().to_pylist()
-    return [line.add_params(zoom), *([dots] if has_dots else []), near, *_marks(alt, base, picture, colour)]
+    layers = [line.add_params(zoom), *([dots] if has_dots else [])]
+    if hover is not None:
+        there = base.transform_filter("isValid(datum.y)")
+        if picture.points.num_rows > _NEAR_POINTS:
+            there = there.transform_sample(_NEAR_POINTS)
+        near = there.mark_point(filled=True, size=50, opacity=0).encode(tooltip=_tooltip(alt, picture, "y"))
+        layers.append(near.add_params(hover))
+    return [*layers, *_marks(alt, base, picture, colour)]
 
 
 def _marks(alt: Any, base: Any, picture: Picture, colour: Any) -> list[Any]:
@@ -155,15 +158,27 @@ def _marks(alt: Any, base: Any, picture: Picture, colour: Any) -> list[Any]:
 
 
 def _tooltip(alt: Any, picture: Picture, value: str) -> Any:
-    if picture.is_time:
-        x = f"utcFormat({NEAREST}.x, '%Y-%m-%d %H:%M:%S') + ' UTC'"
-    else:
-        x = f"format({NEAREST}.x, '{',d' if picture.x_title == 'step' else ',.4~r'}')"
     parts = {"resource": f"{NEAREST}.resource", "metric": f"{NEAREST}.metric"}
     if any(each["tags"] for each in picture.series):
         parts["tags"] = f"{NEAREST}.tags"
     label = "time" if picture.is_time else picture.x_title
-    return told_of_nearest(alt, {**parts, label: x, "value": f"{NEAREST}.{value}"})
+    return told_of_nearest(alt, {**parts, label: _x_text(picture, NEAREST), "value": f"{NEAREST}.{value}"})
+
+
+def _told_lines(picture: Picture) -> list[str]:
+    """Return the lines that ``lifting`` tells of a point."""
+    tags = ["datum.series.tags"] if any(each["tags"] for each in picture.series) else []
+    x = _x_text(picture, "datum")
+    if not picture.is_time:
+        x = f"'step ' + {x}" if picture.x_title == "step" else f"{x} + ' {picture.x_title}'"
+    return ["datum.series.resource", *tags, x, "'' + datum.y"]
+
+
+def _x_text(picture: Picture, point: str) -> str:
+    """Return the expression that writes a point's place on the x axis."""
+    if picture.is_time:
+        return f"utcFormat({point}.x, '%Y-%m-%d %H:%M:%S') + ' UTC'"
+    return f"format({point}.x, '{',d' if picture.x_title == 'step' else ',.4~r'}')"
 
 
 def _one_line(text: str) -> str:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from metrics_lake.charts._altair import Chart
 
-__all__ = ["DASHES", "HALO_STYLE", "LEGEND_SERIES", "NUM_COLOURS", "TEXT_STYLE", "config", "themed"]
+__all__ = [
+    "DASHES",
+    "HALO_STYLE",
+    "LEGEND_SERIES",
+    "NUM_COLOURS",
+    "TEXT_STYLE",
+    "VEIL_STYLE",
+    "config",
+    "themed",
+]
 
 # Okabe and Ito, "Color Universal Design" (2008), without its black and its yellow, which vanish on one of the
 # two backgrounds; brighter blues and greens on the dark one.
@@ -25,8 +34,10 @@ LEGEND_SERIES: Final = NUM_COLOURS * len(DASHES)
 # As many shades of each colour as there are strokes, so that lines differ where they are not dashed.
 _SHADES: Final = (("#ffffff", 0.0), ("#000000", 0.45), ("#ffffff", 0.5))
 
+_FONT: Final = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 HALO_STYLE: Final = "halo"
 TEXT_STYLE: Final = "over-lines"
+VEIL_STYLE: Final = "veil"
 
 
 def config(*, dark: bool = False) -> dict[str, Any]:
@@ -34,9 +45,11 @@ def config(*, dark: bool = False) -> dict[str, Any]:
     text, faint, back = ("#e6e6e6", "#3a3f46", "#16191d") if dark else ("#24292f", "#e3e6ea", "#ffffff")
     muted = "#a3abb5" if dark else "#57606a"
     colours = _DARK if dark else _LIGHT
+    # Of marks that Vega-Lite does not know of, a style is all that they have.
+    over = {"font": _FONT, "fontSize": 11}
     return {
         "background": back,
-        "font": "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif",
+        "font": _FONT,
         "view": {"stroke": None, "continuousWidth": 640, "continuousHeight": 300},
         "range": {"category": [_mixed(each, *shade) for shade in _SHADES for each in colours]},
         "axis": {
@@ -74,8 +87,9 @@ def config(*, dark: bool = False) -> dict[str, Any]:
         "rule": {"color": muted},
         "style": {
             # Text over lines: once as its outline in the colour of the page, once as itself.
-            HALO_STYLE: {"fill": back, "stroke": back, "strokeWidth": 4, "strokeJoin": "round"},
-            TEXT_STYLE: {"fill": text},
+            HALO_STYLE: {"fill": back, "stroke": back, "strokeWidth": 4, "strokeJoin": "round", **over},
+            TEXT_STYLE: {"fill": text, **over},
+            VEIL_STYLE: {"fill": back, "fillOpacity": 0.8},
         },
     }
 

@@ -35,6 +35,18 @@ MARKS = """
 }))()
 """
 
+ITEMS = """
+(view, type) => {
+  const found = [];
+  const walk = (item) => {
+    if (item.marktype === type) found.push(...item.items);
+    (item.items || []).forEach(walk);
+  };
+  walk(view.scenegraph().root);
+  return found;
+}
+"""
+
 
 def fill(lake, runs, steps=60, name="digits/mlp-{}"):
     chance = random.Random(runs)
@@ -108,8 +120,8 @@ def test_gaps_are_marked(lake, show):
     lake.log_metric("run", "m", "diverged", step=8)
     page = show()
     (marks, *_) = page.evaluate(MARKS)[1:]
-    # Four points with no neighbour, four to be hovered, three marks at the edges.
-    assert marks["symbol"] == 11
+    # Four points with no neighbour, three marks at the edges.
+    assert marks["symbol"] == 7
 
 
 def test_a_lake_without_points_says_so(lake, show):
@@ -153,14 +165,58 @@ def test_the_other_order_is_one_click_away(lake, show):
     assert ascending[0] < descending[-1]
 
 
-def test_hovering_names_the_point(lake, show):
-    fill(lake, 3)
-    page = show(metrics="train/loss")
-    box = page.middle("document.querySelector('.charts canvas')")
-    page.hover(box[0] - 3, box[1])
-    page.hover(*box)
-    page.shows("digits/mlp-", "train/loss")
-    assert page.wait("document.querySelector('.vg-tooltip.visible')?.textContent ?? ''").count("mlp-") == 1
+CURVES = "metricsLakeCharts[document.querySelector('.charts .chart').id].view"
+
+
+def place(page, x, y):
+    """Return where on the screen the first curves have a point."""
+    page.middle("document.querySelector('.charts canvas')")
+    return page.evaluate(f"""(() => {{
+        const view = {CURVES}, box = view.container().querySelector('canvas').getBoundingClientRect();
+        const left = view.origin()[0] + view.padding().left, top = view.origin()[1] + view.padding().top;
+        return [box.x + left + view.scale('x')({x}), box.y + top + view.scale('y')({y})];
+    }})()""")
+
+
+def words(page):
+    """Return what the first curves write inside, once they have written something."""
+    found = f"(({ITEMS})({CURVES}, 'text').filter((each) => each.lineHeight === 14).map((each) => each.text))"
+    return page.wait(f"{found}.length && {found}")
+
+
+def test_hovering_names_the_nearest_of_all_points(lake, show):
+    runs, steps = 20, 1_000
+    for run in range(runs):
+        values = [run + (step * 7 % 10) / 20 for step in range(steps)]
+        lake.log_series(f"digits/{run}", "m", values, steps=range(steps))
+    page = show(metrics="m")
+    for run, step in ((0, 0), (7, 333), (19, 999)):
+        value = run + (step * 7 % 10) / 20
+        page.hover(*place(page, step, value))
+        page.wait(f"{CURVES}.data('nearest').some((each) => each.x === {step} && each.y === {value})")
+        halo, text = words(page)
+        assert halo == text == [f"digits/{run}", f"step {step}", str(value).removesuffix(".0")]
+        (shown,) = page.evaluate(
+            f"[({ITEMS})({CURVES}, 'line').filter((each) => each.strokeWidth === 2).length]"
+        )
+        assert shown == steps
+    page.hover(1, 1)
+    page.wait(f"{CURVES}.data('nearest').length === 0")
+
+
+def test_a_lifted_line_keeps_its_gaps(lake, show):
+    lake.log_series("a", "m", [1.0, 2.0, math.nan, 2.0, 1.0], steps=range(5))
+    lake.log_series("b", "m", [3.0, 4.0, 5.0, 4.0, 3.0], steps=range(5))
+    page = show(metrics="m")
+    page.hover(*place(page, 1, 2))
+    words(page)
+    drawn = page.evaluate(
+        f"({ITEMS})({CURVES}, 'line').filter((each) => each.strokeWidth === 2).map((each) => each.defined)"
+    )
+    assert drawn == [True, True, False, True, True]
+    # Nothing is at the gap: what is nearest to it is a point of the other line.
+    page.hover(*place(page, 2, 2))
+    page.wait(f"{CURVES}.data('nearest')[0].series.resource === 'b'")
 
 
 def test_it_follows_the_reader_into_the_dark(lake, show):

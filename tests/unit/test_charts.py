@@ -52,7 +52,7 @@ def test_a_history_is_a_line_with_its_points(lake):
     lake.log_series("digits/1", "loss", [0.9, 0.5, 0.25], steps=[0, 5, 10])
     spec = lake.history("digits/1", "loss").plot().to_dict()
     assert [(row["x"], row["y"]) for row in points_of(spec)] == [("0", "0.9"), ("5", "0.5"), ("10", "0.25")]
-    assert marks_of(spec) == ["line", "point", "point"]
+    assert marks_of(spec) == ["line", "point"]
     assert spec["title"] == {"text": "loss", "subtitle": ["1 series · 3 points"]}
     assert "1 series" in spec["description"]
 
@@ -170,10 +170,14 @@ def test_few_lines_have_a_legend_and_many_have_none(runs, has_legend, has_dashes
         assert len(set(shades)) == runs
 
 
-def test_many_points_are_not_dashed_and_the_nearest_is_sought_among_some():
-    spec = curves(Drawn(history(12, 1_000), "step", 12_000, 12)).to_dict()
-    line, near = layers_of(spec)[:2]
+def test_many_points_are_not_dashed_and_draw_nothing_to_hover_over():
+    (line,) = layers_of(curves(Drawn(history(12, 1_000), "step", 12_000, 12)).to_dict())
     assert "strokeDash" not in line["encoding"]
+
+
+def test_in_panels_of_many_points_the_nearest_is_sought_among_some():
+    two = pa.concat_tables([history(5, 1_000), history(5, 1_000, metric="n")])
+    _, near = layers_of(curves(Drawn(two, "step", 10_000, 10)).to_dict())
     assert {"sample": 8_000} in near["transform"]
 
 
@@ -212,13 +216,13 @@ def test_no_points_are_an_empty_chart():
         assert told(spec) == "0 series · 0 points"
 
 
-def history(runs, points=2):
+def history(runs, points=2, metric="m"):
     """Return some points of each run."""
     number = runs * points
     return pa.table(
         {
             "resource": pa.array([f"digits/{at}" for at in range(runs) for _ in range(points)], pa.string()),
-            "metric": pa.array(["m"] * number, pa.string()),
+            "metric": pa.array([metric] * number, pa.string()),
             "tags_key": pa.array([""] * number, pa.string()),
             "step": pa.array([*range(points)] * runs, pa.int64()),
             "timestamp": pa.array([START] * number, pa.timestamp("us", tz="UTC")),
