@@ -9,7 +9,7 @@ from metrics_lake.charts.counts import counted
 from metrics_lake.charts.hovering import POINTS, SERIES, lifting
 from metrics_lake.charts.looks import NEAREST, colour_of, dash_of, legend_columns, told_of_nearest
 from metrics_lake.charts.picture import Picture
-from metrics_lake.charts.theme import LEGEND_SERIES, NUM_COLOURS, themed
+from metrics_lake.charts.theme import LEGEND_SERIES, NUM_COLOURS, config
 
 if TYPE_CHECKING:
     from metrics_lake.charts._altair import Chart
@@ -67,7 +67,21 @@ def curves(
         "title": alt.Title(text=_one_line(shown_title), subtitle=picture.subtitle),
         "description": _told(shown_title, picture.subtitle),
         "datasets": {POINTS: points.values, SERIES: picture.series or [{}]},
+        "transform": [
+            alt.LookupTransform(
+                lookup="s",
+                **{
+                    "from": alt.LookupData(
+                        data=alt.NamedData(name=SERIES),
+                        key="s",
+                        fields=["series", "resource", "metric", "tags", "group"],
+                    )
+                },
+            )
+        ],
+        "config": config(dark=dark),
     }
+    chart: Chart
     data = alt.NamedData(name=POINTS, format=points.format)
     if len(metrics) > 1:
         room = width if isinstance(width, int) else _CONTAINER_WIDTH
@@ -87,19 +101,11 @@ def curves(
             .properties(**told)
         )
     else:
-        # In one go: of a chart of layers every step makes a copy.
+        # In one go: each further step makes a copy of all layers.
         layers = _layers(alt, picture, log=log, width=width)
         usermeta = lifting(_told_lines(picture))
         chart = alt.layer(*layers, data=data, width=width, height=height, usermeta=usermeta, **told)
-    chart = chart.transform_lookup(
-        lookup="s",
-        from_=alt.LookupData(
-            data=alt.NamedData(name=SERIES),
-            key="s",
-            fields=["series", "resource", "metric", "tags", "group"],
-        ),
-    )
-    return themed(chart, dark=dark)
+    return chart
 
 
 def _layers(alt: Any, picture: Picture, *, log: bool, width: int | str, hover: Any = None) -> list[Any]:
@@ -109,7 +115,7 @@ def _layers(alt: Any, picture: Picture, *, log: bool, width: int | str, hover: A
     base = alt.Chart().encode(
         x=alt.X("x:T" if picture.is_time else "x:Q", title=picture.x_title, scale=x_scale),
         y=alt.Y("y:Q", title=None, scale=y_scale),
-        detail="s:N",
+        detail=alt.Detail("s:N"),  # of a text Altair would find out by its schema what it is
     )
     zoom = alt.selection_interval(name="zoom", bind="scales", zoom="wheel![event.shiftKey]")
     is_crowd = len(picture.groups) > LEGEND_SERIES

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -97,16 +96,8 @@ def config(*, dark: bool = False) -> dict[str, Any]:
 def themed(chart: Chart, *, dark: bool = False) -> Chart:
     """Return a chart in our look, whatever look it had."""
     made = chart.copy(deep=False)
-    made.config = _configs(dark).copy()
+    made.config = config(dark=dark)
     return made
-
-
-@cache
-def _configs(dark: bool) -> Any:
-    """Return the configuration as Altair has it: making it takes a fifth of a chart's time."""
-    import altair as alt
-
-    return alt.Config.from_dict(config(dark=dark), validate=False)
 
 
 def _mixed(colour: str, other: str, share: float) -> str:

@@ -56,7 +56,7 @@ def draw(
             f"x is {x!r}.", hint=f"Pass {', '.join(map(repr, _AXES))}, or nothing.", argument="x"
         )
     found = _with_numbers(summary, selection)
-    chosen = _first(found)
+    chosen = found.filter(found.column("is_chosen"))
     if x is None:
         has_steps = chosen.num_rows == 0 or pc.any(chosen.column("has_step")).as_py()
         x = "step" if has_steps else "timestamp"
@@ -64,7 +64,9 @@ def draw(
         names = [pc.unique(chosen.column(name)).to_pylist() for name in ("resource", "metric")]
         selection = replace(selection, resources=Ids(tuple(names[0])), metrics=Ids(tuple(names[1])))
     most = min(MAX_SERIES_POINTS, max_points // max(1, chosen.num_rows), downsample or MAX_SERIES_POINTS)
-    asked = drawing_query(x, most=max(most, _LEAST_POINTS), smooth=smooth)
+    most = max(most, _LEAST_POINTS)
+    is_thinned = (pc.max(chosen.column("points")).as_py() or 0) > most
+    asked = drawing_query(x, most=most if is_thinned else None, smooth=smooth)
     points = run(selection, asked.sql, dict(asked.bindings))
     counts = {name: points.column(name)[0].as_py() if points.num_rows else 0 for name in asked.hidden}
     points = points.drop_columns(list(asked.hidden))
@@ -85,30 +87,27 @@ def draw(
 
 
 def _with_numbers(summary: pa.Table, selection: Selection) -> pa.Table:
-    """Return ``resource metric tags_key has_step is_curve`` of the series that have any number."""
+    """Return ``resource metric tags_key points has_step is_chosen`` of the series that have any number.
+
+    Chosen are the first series of each of the first metrics, those with one point a series last.
+    """
     bindings: dict[str, Any] = {}
     ids = Selection(selection.resources, selection.metrics, tags=selection.tags)
     condition = ids.sql(bindings)
     return query.run(
         f"""
-        SELECT resource, metric, tags_key, "last_step".step IS NOT NULL AS has_step, "count" > 1 AS is_curve
-        FROM summary WHERE {condition} AND ("min" IS NOT NULL OR n_nan > 0)
+        WITH series AS (
+            SELECT resource, metric, tags_key, "count" AS points,
+                "last_step".step IS NOT NULL AS has_step,
+                bool_or("count" > 1) OVER (PARTITION BY metric) AS is_curve,
+                row_number() OVER (PARTITION BY metric ORDER BY resource, tags_key) AS nth
+            FROM summary WHERE {condition} AND ("min" IS NOT NULL OR n_nan > 0)
+        )
+        SELECT * EXCLUDE (is_curve, nth),
+            nth <= {MAX_SERIES}
+                AND dense_rank() OVER (ORDER BY is_curve DESC, metric) <= {MAX_PANELS} AS is_chosen
+        FROM series
         """,
         bindings,
         summary=summary,
-    )
-
-
-def _first(series: pa.Table) -> pa.Table:
-    """Return the first series of each of the first metrics, those with one point a series last."""
-    return query.run(
-        f"""
-        WITH metrics AS (
-            SELECT metric, bool_or(is_curve) AS is_curve FROM series GROUP BY metric
-            ORDER BY is_curve DESC, metric LIMIT {MAX_PANELS}
-        )
-        SELECT series.* FROM series SEMI JOIN metrics USING (metric)
-        QUALIFY row_number() OVER (PARTITION BY metric ORDER BY resource, tags_key) <= {MAX_SERIES}
-        """,
-        series=series,
     )

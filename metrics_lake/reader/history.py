@@ -113,7 +113,7 @@ def history_query(
     return HistoryQuery(f"SELECT {shown} FROM ({source}) ORDER BY {order}", bindings, hidden, notes)
 
 
-def drawing_query(x: str, *, most: int, smooth: float | None = None) -> HistoryQuery:
+def drawing_query(x: str, *, most: int | None, smooth: float | None = None) -> HistoryQuery:
     """Return the query of what is drawn: points with a number, of repeated steps the newest, thinned.
 
     Its hidden columns count, over all points: ``total_points`` those that can be drawn, ``num_not_finite``
@@ -122,7 +122,8 @@ def drawing_query(x: str, *, most: int, smooth: float | None = None) -> HistoryQ
 
     Args:
         x: ``"step"``, or what is along the timestamp.
-        most: How many points of a series are kept at most; as many again of those that are not finite.
+        most: How many points of a series are kept at most; as many again of those that are not finite. None:
+            all; planning what thins them takes longer than a query over a few thousand.
         smooth: As in ``history_query``.
     """
     is_step = x == "step"
@@ -138,18 +139,22 @@ def drawing_query(x: str, *, most: int, smooth: float | None = None) -> HistoryQ
         f"sum(({condition})::BIGINT) OVER ()::BIGINT AS {name}" for name, condition in counts.items()
     )
     source = f"SELECT * FROM (SELECT *, {counted} FROM ({_LAST_OF_STEP})) WHERE {drawable}"
-    bindings: dict[str, Any] = {"most": most, "intervals": most // 4}
+    bindings: dict[str, Any] = {}
     if smooth is not None and (weight := _checked_weight(smooth)) > 0:
         source = _smoothed(source)
         bindings |= {"weight": weight, "block": _block_rows(weight)}
-    source = _thinned(
-        source,
-        "step::DOUBLE" if is_step else "epoch_us(timestamp)::DOUBLE",
-        # So that the extremes of what is finite are kept beside an infinity, and gaps are where they were.
-        apart="isfinite(value)",
-        order="step, timestamp, writer, seq" if is_step else "timestamp, writer, seq",
-        is_kept=True,
-    )
+    if most is None:
+        source = f"SELECT *, count(*) OVER () AS {TOTAL} FROM ({source})"
+    else:
+        source = _thinned(
+            source,
+            "step::DOUBLE" if is_step else "epoch_us(timestamp)::DOUBLE",
+            # So that finite extremes are kept beside an infinity, and gaps are where they were.
+            apart="isfinite(value)",
+            order="step, timestamp, writer, seq" if is_step else "timestamp, writer, seq",
+            is_kept=True,
+        )
+        bindings |= {"most": most, "intervals": most // 4}
     hidden = (TOTAL, *counts)
     shown = ", ".join(("resource", "metric", "tags_key", "step", "timestamp", "value", *hidden))
     order = f"{_SERIES}, {'step' if is_step else 'timestamp'}, timestamp, writer, seq"
