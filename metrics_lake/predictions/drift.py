@@ -15,11 +15,12 @@ import polars as pl
 from metrics_lake.errors import InvalidInputError, NotFoundError
 from metrics_lake.predictions.curves import cell_edges, mass
 from metrics_lake.predictions.rollup import rolled_up
-from metrics_lake.predictions.rows import OUT, out
+from metrics_lake.predictions.rows import out
 from metrics_lake.predictions.state import merge_long
 
 if TYPE_CHECKING:
     from metrics_lake.predictions.long import Long
+    from metrics_lake.predictions.rows import Measure
 
 __all__ = ["EMPTY_SHARE", "chi2_sf", "drift_rows", "kolmogorov_sf"]
 
@@ -29,7 +30,7 @@ EMPTY_SHARE: Final = 1e-4
 _NUMERIC: Final = {"scores": True, "class_scores": True, "numbers": False}  # state: is it of scores
 
 
-def drift_rows(state: Long, reference: Long, bins: int = 10) -> pl.DataFrame:
+def drift_rows(state: Long, reference: Long, bins: int = 10) -> list[Measure]:
     """Return the drift of every state against the reference's state of the same kind and segment.
 
     Args:
@@ -54,7 +55,7 @@ def drift_rows(state: Long, reference: Long, bins: int = 10) -> pl.DataFrame:
         )
     state = state.filter(pl.col("state").is_in(["labels", *_NUMERIC]))
     pairs = _pairs(state, reference)
-    rows = [pl.LazyFrame(schema=OUT)]
+    rows: list[Measure] = []
     for kind, is_score in _NUMERIC.items():
         own = pairs.filter(pl.col("state") == kind)
         if own.height:
@@ -63,7 +64,7 @@ def drift_rows(state: Long, reference: Long, bins: int = 10) -> pl.DataFrame:
     own = pairs.filter(pl.col("state") == "labels")
     if own.height:
         rows += _classes(state, reference, own)
-    return pl.concat(rows).collect()
+    return rows
 
 
 def _pairs(state: Long, reference: Long) -> pl.DataFrame:
@@ -92,7 +93,7 @@ def _pairs(state: Long, reference: Long) -> pl.DataFrame:
 
 def _numeric(
     state: Long, reference: Long, pairs: pl.DataFrame, bins: int, *, is_score: bool, suffix: str
-) -> list[pl.LazyFrame]:
+) -> list[Measure]:
     cells = _joint(state, reference, pairs, is_score=is_score)
     binned = cells.with_columns(
         bin=(pl.col("before_b") / pl.col("b_all") * bins + 1e-9).floor().clip(0, bins - 1)
@@ -157,7 +158,7 @@ def _joint(state: Long, reference: Long, pairs: pl.DataFrame, *, is_score: bool)
     return cells.filter((pl.col("a_all") > 0) & (pl.col("b_all") > 0))
 
 
-def _distance_rows(cells: pl.DataFrame, names: pl.DataFrame) -> list[pl.LazyFrame]:
+def _distance_rows(cells: pl.DataFrame, names: pl.DataFrame) -> list[Measure]:
     before = pl.col("before_a") / pl.col("a_all") - pl.col("before_b") / pl.col("b_all")
     step_a, step_b = pl.col("a") / pl.col("a_all"), pl.col("b") / pl.col("b_all")
     cells = cells.with_columns(
@@ -195,15 +196,15 @@ def _distance_rows(cells: pl.DataFrame, names: pl.DataFrame) -> list[pl.LazyFram
     behind = pl.col("behind")
     return [
         out(
-            found, pl.lit("drift/ks") + behind, pl.col("ks"), n="na", bound=pl.col("ks_most") - pl.col("ks"),
+            found, pl.lit("drift/ks") + behind, "ks", n="na", bound=pl.col("ks_most") - pl.col("ks"),
             method="cells",
         ),
         out(
-            found, pl.lit("drift/ks_pvalue") + behind, pl.col("p"), n="na", bound=None,
+            found, pl.lit("drift/ks_pvalue") + behind, "p", n="na", bound=None,
             method="asymptotic, two-sided",
         ),
         out(
-            found, pl.lit("drift/wasserstein") + behind, pl.col("w"), n="na", bound="w_bound",
+            found, pl.lit("drift/wasserstein") + behind, "w", n="na", bound="w_bound",
             method="cells, first order",
         ),
     ]  # fmt: skip
@@ -212,7 +213,7 @@ def _distance_rows(cells: pl.DataFrame, names: pl.DataFrame) -> list[pl.LazyFram
 # -- classes ----------------------------------------------------------------------------------------------
 
 
-def _classes(state: Long, reference: Long, pairs: pl.DataFrame) -> list[pl.LazyFrame]:
+def _classes(state: Long, reference: Long, pairs: pl.DataFrame) -> list[Measure]:
     ids = pairs.filter(pl.col("ref").is_not_null()).select("gid", "ref")
     ours = state.confusion.join(ids.select("gid"), on="gid", how="semi")
     ours = ours.group_by("gid", "pred", maintain_order=True).agg(a=mass().sum(), na=pl.col("n").sum())
@@ -229,7 +230,7 @@ def _classes(state: Long, reference: Long, pairs: pl.DataFrame) -> list[pl.LazyF
     ]
 
 
-def _share_rows(shares: pl.DataFrame, bins: str, names: pl.DataFrame) -> list[pl.LazyFrame]:
+def _share_rows(shares: pl.DataFrame, bins: str, names: pl.DataFrame) -> list[Measure]:
     """Return the measures of shares, from ``gid a b na nb a_all b_all``: one row a bin."""
     p, q = pl.col("a") / pl.col("a_all"), pl.col("b") / pl.col("b_all")
     middle = (p + q) / 2
@@ -268,7 +269,7 @@ def _share_rows(shares: pl.DataFrame, bins: str, names: pl.DataFrame) -> list[pl
     ]
 
 
-def _missing(pairs: pl.DataFrame, measures: tuple[str, ...], names: pl.DataFrame) -> list[pl.LazyFrame]:
+def _missing(pairs: pl.DataFrame, measures: tuple[str, ...], names: pl.DataFrame) -> list[Measure]:
     without = pairs.filter(pl.col("ref").is_null()).join(names, on="gid")
     return [
         out(

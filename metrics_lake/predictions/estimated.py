@@ -18,7 +18,7 @@ from metrics_lake.predictions.families.confusion import binary_rows
 from metrics_lake.predictions.families.scores import log_loss_of
 from metrics_lake.predictions.long import Long
 from metrics_lake.predictions.rollup import rolled_up
-from metrics_lake.predictions.rows import OUT, out
+from metrics_lake.predictions.rows import Measure, out
 from metrics_lake.predictions.state import merge_long
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ ESTIMATED: Final = (
 _METHOD: Final = "CBPE, calibrated on the reference"
 
 
-def estimated_rows(state: Long, reference: Long, options: Options) -> pl.DataFrame:
+def estimated_rows(state: Long, reference: Long, options: Options) -> list[Measure]:
     """Return the estimates for every state of binary scores; NULL with the reason if nothing can be learnt.
 
     Args:
@@ -45,35 +45,26 @@ def estimated_rows(state: Long, reference: Long, options: Options) -> pl.DataFra
     """
     own = state.filter(pl.col("state") == "scores")
     if not own.head.height:
-        return pl.DataFrame(schema=OUT)
+        return []
     total = rolled_up(merge_long(reference), by=None, every=None)
     knots = _calibration(total.filter(pl.col("state") == "scores"))
     if not knots.height:
-        return _prefixed([_unknown(own)])
+        return _prefixed(_unknown(own))
     return _prefixed([*_ranking(own, knots), *_decisions(own, knots, options)])
 
 
-def _prefixed(rows: list[pl.LazyFrame]) -> pl.DataFrame:
-    found = pl.concat(rows).filter(pl.col("metric").is_in(ESTIMATED)).collect()
-    nothing = pl.lit(None, dtype=pl.Float64)
+def _prefixed(rows: list[Measure]) -> list[Measure]:
     # The intervals and bounds of counted rows do not hold for expected ones.
-    return found.with_columns(
-        metric="estimated/" + pl.col("metric"),
-        low=nothing,
-        high=nothing,
-        bound=nothing,
-        method=pl.lit(_METHOD),
-    )
+    changed = {"low": None, "high": None, "bound": None, "method": _METHOD}
+    return [
+        Measure(row.frame, {**row.columns, **changed, "metric": f"estimated/{name}"})
+        for row in rows
+        if (name := row.columns["metric"]) in ESTIMATED
+    ]
 
 
-def _unknown(own: Long) -> pl.LazyFrame:
-    names = pl.DataFrame({"name": ESTIMATED})
-    return out(
-        own.head.select("gid").join(names, how="cross"),
-        pl.col("name"),
-        pl.lit(None, dtype=pl.Float64),
-        reason="the reference has no truth",
-    )
+def _unknown(own: Long) -> list[Measure]:
+    return [out(own.head, name, None, reason="the reference has no truth") for name in ESTIMATED]
 
 
 def _calibration(reference: Long) -> pl.DataFrame:
@@ -110,7 +101,7 @@ def _likely(frame: pl.DataFrame, knots: pl.DataFrame) -> pl.DataFrame:
     return found.with_columns(likely=line.fill_null(knots["share"][0])).drop("at", "share", "slope")
 
 
-def _ranking(own: Long, knots: pl.DataFrame) -> list[pl.LazyFrame]:
+def _ranking(own: Long, knots: pl.DataFrame) -> list[Measure]:
     """Return what follows from the scores alone, by their cells."""
     places = cell_edges(own, is_score=True).with_columns(score=(pl.col("lower") + pl.col("upper")) / 2)
     cells = _likely(places, knots)
@@ -133,14 +124,14 @@ def _ranking(own: Long, knots: pl.DataFrame) -> list[pl.LazyFrame]:
     auc = roc_auc(ranked).join(count, on="gid")
     precision = average_precision(ranked).join(count, on="gid")
     return [
-        out(auc, "roc_auc", pl.col("value"), n="rows", reason=one_class),
-        out(precision, "average_precision", pl.col("value"), n="rows", reason=one_class),
-        out(sums, "log_loss", pl.col("loss"), n="n"),
-        out(sums, "brier", pl.col("error"), n="n"),
+        out(auc, "roc_auc", "value", n="rows", reason=one_class),
+        out(precision, "average_precision", "value", n="rows", reason=one_class),
+        out(sums, "log_loss", "loss", n="n"),
+        out(sums, "brier", "error", n="n"),
     ]
 
 
-def _decisions(own: Long, knots: pl.DataFrame, options: Options) -> list[pl.LazyFrame]:
+def _decisions(own: Long, knots: pl.DataFrame, options: Options) -> list[Measure]:
     """Return what the decisions are worth, of the threshold that names the bare metrics."""
     levels = []
     for gid, text in own.head.select("gid", "params").iter_rows():

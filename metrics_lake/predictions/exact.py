@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from metrics_lake.predictions.tasks import Task
 
 __all__ = ["exact_quantiles", "exact_ranking", "exact_values", "with_exact"]
+
+
+_NONE: Final = Values(pl.DataFrame(schema=Values.SCHEMA))
 
 
 def with_exact(state: Long, frame: pl.LazyFrame, roles: Roles, task: Task | None) -> Long:
@@ -50,10 +53,10 @@ def exact_values(state: Long) -> Values:
     """Return the exact values that the states carry."""
     rows = [
         (gid, name, value)
-        for gid, text in state.head.select("gid", "params").iter_rows()
+        for gid, text in zip(state.head["gid"].to_list(), state.head["params"].to_list(), strict=True)
         for name, value in json.loads(text).get("exact", {}).items()
     ]
-    return Values(pl.DataFrame(rows, schema=Values.SCHEMA, orient="row"))
+    return Values(pl.DataFrame(rows, schema=Values.SCHEMA, orient="row")) if rows else _NONE
 
 
 def _measured(

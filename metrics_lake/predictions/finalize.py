@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.compute
 
 from metrics_lake.predictions.exact import exact_values
 from metrics_lake.predictions.families import (
@@ -17,18 +19,21 @@ from metrics_lake.predictions.long import Long
 from metrics_lake.predictions.names import wanted
 from metrics_lake.predictions.options import Options
 from metrics_lake.predictions.rollup import rolled_up
-from metrics_lake.predictions.rows import OUT, with_segments
+from metrics_lake.predictions.rows import OUT, measured
 from metrics_lake.predictions.schema import FINAL_SCHEMA
 from metrics_lake.predictions.state import merge_long
+from metrics_lake.resources import tags_from_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import pyarrow as pa
+    from metrics_lake.predictions.rows import Measure
 
-__all__ = ["finalise_long", "finalize", "to_table"]
+__all__ = ["finalize"]
 
-_FAMILIES: Final[dict[str, Callable[[Long, Options], list[pl.LazyFrame]]]] = {
+pc: Any = pyarrow.compute  # pyarrow-stubs knows no Python scalars as arguments
+
+_FAMILIES: Final[dict[str, Callable[[Long, Options], list[Measure]]]] = {
     "numbers": numbers_final.finalise,
     "scores": scores_final.finalise,
     "labels": labels_final.finalise,
@@ -36,6 +41,8 @@ _FAMILIES: Final[dict[str, Callable[[Long, Options], list[pl.LazyFrame]]]] = {
     "residuals": regression_final.finalise,
 }
 """The finaliser of each kind of state; a family adds its own."""
+
+_UNIT: Final = ["resource", "window_start", "segment_key"]
 
 
 def finalize(
@@ -83,30 +90,41 @@ def finalize(
     from metrics_lake.predictions.estimated import estimated_rows
 
     options = Options(confidence=confidence, bins=bins, zero_division=zero_division)
+    keep = wanted(metrics)
     merged = rolled_up(merge_long(Long.of(state)), by=by, every=every)
-    rows = finalise_long(merged, options)
+    rows = _family_rows(merged, options)
     if reference is not None:
         against = Long.of(reference)
-        drift = drift_rows(merged, against, drift_bins)
-        rows = pl.concat([rows, drift, estimated_rows(merged, against, options)])
-    return to_table(merged, wanted(rows, metrics))
+        rows += [*drift_rows(merged, against, drift_bins), *estimated_rows(merged, against, options)]
+    return _to_table(merged, exact_values(merged).replace(measured(rows, keep)))
 
 
-def finalise_long(state: Long, options: Options) -> pl.DataFrame:
-    """Return all numbers of merged states as rows of ``OUT``."""
-    rows = [pl.LazyFrame(schema=OUT)]
+def _family_rows(state: Long, options: Options) -> list[Measure]:
+    """Return what there is to compute of merged states."""
+    rows: list[Measure] = []
     kinds = set(state.head["state"].unique())
     for name, family in _FAMILIES.items():
         if name in kinds:
-            rows += family(state.filter(pl.col("state") == name), options)
-    exact = exact_values(state)
-    found = pl.concat(rows).collect()
-    return exact.replace(found) if exact.frame.height else found
+            rows += family(state.filter(pl.col("state") == name) if len(kinds) > 1 else state, options)
+    return rows
 
 
-def to_table(state: Long, rows: pl.DataFrame) -> pa.Table:
+def _to_table(state: Long, numbers: pa.Table) -> pa.Table:
     """Return rows of ``OUT`` as a table of ``FINAL_SCHEMA``, sorted by job, window and segment."""
-    head = state.head.select("gid", "resource", "window_start", "window_end", "segment_key")
-    frame = rows.join(head, on="gid", how="left").with_row_index("order")
-    frame = frame.sort("resource", "window_start", "segment_key", "order")
-    return with_segments(frame, FINAL_SCHEMA)
+    head = state.head
+    place = pc.index_in(numbers.column("gid"), value_set=head["gid"].to_arrow())
+    if head.height > 1:
+        units = head.select(_UNIT).unique().sort(_UNIT, nulls_last=False).with_row_index("rank")
+        ranks = head.join(units, on=_UNIT, how="left", nulls_equal=True, maintain_order="left")["rank"]
+        order = pc.sort_indices(ranks.to_arrow().take(place))  # keeps the order of equals
+        numbers, place = numbers.take(order), place.take(order)
+    kind = FINAL_SCHEMA.field("segment").type
+    segments = pa.array([list(tags_from_key(key).items()) for key in head["segment_key"].to_list()], kind)
+    columns = []
+    for field in FINAL_SCHEMA:
+        if field.name in OUT.names:
+            columns.append(numbers.column(field.name))
+        else:
+            told: Any = segments if field.name == "segment" else head[field.name].to_arrow().cast(field.type)
+            columns.append(told.take(place))
+    return pa.Table.from_arrays(columns, schema=FINAL_SCHEMA)

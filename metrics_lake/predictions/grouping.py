@@ -39,7 +39,7 @@ class Groups:
 
     Attributes:
         rows: One row for each key in each segment and window: ``gid``, ``k`` (Int64) and the aggregates.
-        keys: One row for each segment and window: ``gid``, ``by_0`` …, ``window``.
+        keys: One row for each segment and window: ``gid``, ``by_0`` … and, where there are some, ``window``.
         roles: What was aggregated.
     """
 
@@ -50,7 +50,9 @@ class Groups:
     @property
     def usable(self) -> pl.DataFrame:
         """The rows whose key is a usable one."""
-        return self.rows.filter(pl.col("k") < BAD)
+        greatest = self.rows["k"].max()
+        is_all = greatest is None or (isinstance(greatest, int) and greatest < BAD)
+        return self.rows if is_all else self.rows.filter(pl.col("k") < BAD)
 
     def counts(self, truth: Mapping[str, pl.Expr] | None = None) -> pl.DataFrame:
         """Return for each ``gid`` the rows, the weights of the usable ones and the excluded ones.
@@ -65,14 +67,12 @@ class Groups:
             sums.append(pl.col("sum_w").filter(key < BAD).sum())
         for code, name in enumerate(("null", "nan", "inf", "range")):
             sums.append(pl.col("n").filter(key == BAD + code).sum().alias(name))
-        for name in ("null", "nan", "inf"):
-            if truth is None:
-                count = pl.lit(None, dtype=pl.Int64)
-            elif name in truth:
-                count = pl.col("n").filter((key < BAD) & truth[name]).sum()
-            else:
+        if truth is not None:
+            for name in ("null", "nan", "inf"):
                 count = pl.lit(0, dtype=pl.Int64)
-            sums.append(count.alias(f"truth_{name}"))
+                if name in truth:
+                    count = pl.col("n").filter((key < BAD) & truth[name]).sum()
+                sums.append(count.alias(f"truth_{name}"))
         found = rows.group_by("gid").agg(sums)
         if self.rows.height:
             return found
@@ -92,28 +92,25 @@ class Groups:
         **tables: pl.DataFrame,
     ) -> Long:
         """Return the states of this pass: one for all rows and one for each set of segments, by window."""
-        fixed = {"column": column, "task": task, "state": state, "params": params, "resource": ""}
-        windows = self.keys.select("gid", "window")
-        head = head.join(windows, on="gid", how="left").with_columns(
-            pl.lit(res, dtype=pl.Int64).alias("res"),
-            *(pl.lit(value).alias(name) for name, value in fixed.items()),
-            window_start=pl.col("window"),
-            window_end=pl.col("window") if self.roles.every is None
-            else pl.col("window").dt.offset_by(self.roles.every),
-        )  # fmt: skip
-        head = head.sort("gid").with_columns(segment_key=pl.lit(""))
-        finest = Long.build(head, **tables)
-        sets: list[Sequence[str]] = [(), *(self.roles.by if self.rows.height else ())]
-        return Long.concat(
+        fixed = {"column": column, "task": task, "state": state, "params": params}
+        given = {name: pl.lit(value) for name, value in {**fixed, "resource": "", "segment_key": ""}.items()}
+        if res is not None:
+            given["res"] = pl.lit(res, dtype=pl.Int64)
+        if self.roles.every is not None:
+            head = head.join(self.keys.select("gid", "window"), on="gid", how="left")
+            window = pl.col("window")
+            given |= {"window_start": window, "window_end": window.dt.offset_by(self.roles.every)}
+        finest = Long.build(head.sort("gid"), given, **tables)
+        total = finest.merged(_first)
+        segments = [
             finest.with_head(pl.lit(self._segment_keys(finest.head["gid"], names))).merged(_first)
-            for names in sets
-        )
+            for names in (self.roles.by if self.rows.height else ())
+        ]
+        return Long.concat([total, *segments])
 
     def _segment_keys(self, gids: pl.Series, names: Sequence[str]) -> pl.Series:
         """Return the canonical key of each group's segment, in the order of ``gids``."""
         columns = [f"by_{self.roles.segments.index(name)}" for name in names]
-        if not columns:
-            return pl.Series("segment_key", [""] * len(gids), dtype=pl.String)
         distinct = self.keys.select(columns).unique()
         texts = [segment_key(dict(zip(names, row, strict=True))) for row in distinct.iter_rows()]
         keyed = distinct.with_columns(pl.Series("segment_key", texts, dtype=pl.String))
@@ -210,15 +207,15 @@ def _groups(rows: pl.DataFrame, roles: Roles) -> Groups:
             count=bad,
         )
     grouping = list(group_columns(roles))
-    rows = rows.with_columns(pl.col("k").cast(pl.Int64))
     if not grouping:
-        rows = rows.with_columns(pl.lit(0, dtype=pl.Int64).alias("gid"))
-        return Groups(rows, pl.DataFrame({"gid": [0]}).with_columns(_no_window()), roles)
+        rows = rows.with_columns(pl.col("k").cast(pl.Int64), gid=pl.lit(0, dtype=pl.Int64))
+        return Groups(rows, pl.DataFrame({"gid": [0]}), roles)
+    rows = rows.with_columns(pl.col("k").cast(pl.Int64))
     found = rows.select(grouping).unique().sort(grouping).with_row_index("gid").cast({"gid": pl.Int64})
     if rows.height == 0:
         found = pl.DataFrame([[0], *[[None]] * len(grouping)], schema=found.schema)
     rows = rows.join(found, on=grouping, how="left", nulls_equal=True).drop(grouping)
-    return Groups(rows, found if "window" in grouping else found.with_columns(_no_window()), roles)
+    return Groups(rows, found, roles)
 
 
 def group_columns(roles: Roles) -> dict[str, pl.Expr]:
@@ -230,10 +227,6 @@ def group_columns(roles: Roles) -> dict[str, pl.Expr]:
 def segment_key(values: Mapping[str, Any]) -> str:
     """Return the canonical key of a segment; a NULL value is the empty text."""
     return tags_key(canonical_tags({name: "" if value is None else value for name, value in values.items()}))
-
-
-def _no_window() -> pl.Expr:
-    return pl.lit(None, dtype=pl.Datetime("us", "UTC")).alias("window")
 
 
 def _segment(roles: Roles, name: str) -> pl.Expr:

@@ -94,10 +94,18 @@ class Long:
     confusion: pl.DataFrame
 
     @classmethod
-    def build(cls, head: pl.DataFrame, **tables: pl.DataFrame) -> Long:
-        """Return states from frames that may lack columns; a table that is not named is empty."""
+    def build(
+        cls, head: pl.DataFrame, given: Mapping[str, pl.Expr] | None = None, /, **tables: pl.DataFrame
+    ) -> Long:
+        """Return states from frames that may lack columns; a table that is not named is empty.
+
+        Args:
+            head: The columns of :data:`HEAD`, or some of them.
+            given: Columns of :data:`HEAD` to take instead of the frame's.
+            tables: The long tables.
+        """
         made = {name: _shaped(tables[name], SCHEMAS[name]) for name in tables}
-        return cls(head=_shaped(head, HEAD), **{**_NO_ROWS, **made})
+        return cls(head=_shaped(head, HEAD, given), **{**_NO_ROWS, **made})
 
     @classmethod
     def concat(cls, states: Iterable[Long]) -> Long:
@@ -142,12 +150,15 @@ class Long:
 
     def with_params(self, change: Callable[[dict[str, Any], bool], dict[str, Any]]) -> Long:
         """Return the states with ``change(params, is_window)`` for params: a few different ones, mostly."""
-        head = self.head.select("params", is_window=pl.col("window_start").is_not_null())
+        texts = self.head["params"].to_list()
+        rows = list(zip(texts, self.head["window_start"].is_not_null().to_list(), strict=True))
         changed = {
             (text, is_window): json.dumps(change(json.loads(text), is_window), sort_keys=True)
-            for text, is_window in set(head.iter_rows())
+            for text, is_window in set(rows)
         }
-        params = [changed[row] for row in head.iter_rows()]
+        params = [changed[row] for row in rows]
+        if params == texts:
+            return self
         return replace(self, head=self.head.with_columns(pl.Series("params", params, dtype=pl.String)))
 
     # -- merging ------------------------------------------------------------------------------------------
@@ -213,8 +224,9 @@ class Long:
 
     def to_arrow(self) -> pa.Table:
         """Return the states as a table of :data:`STATE_SCHEMA`, sorted by :data:`GROUP`."""
-        head = self.head.sort("resource", "column", "state", "segment_key", "window_start", "part_id")
-        places = head.select("gid", place=pl.int_range(pl.len(), dtype=pl.Int64))
+        head = self.head
+        if head.height > 1:
+            head = head.sort("resource", "column", "state", "segment_key", "window_start", "part_id")
         plain = head.to_arrow()
         columns: dict[str, Any] = {
             "segment": [list(tags_from_key(key).items()) for key in head["segment_key"].to_list()],
@@ -224,9 +236,9 @@ class Long:
         for field in STATE_SCHEMA:
             if field.name in LISTS:
                 rows: pl.DataFrame = getattr(self, field.name)
-                if field.name == "ties":
+                if field.name == "ties" and len(rows):
                     rows = rows.drop_nulls("value")
-                arrays.append(to_lists(rows, places, _KEYS[field.name], field.type))
+                arrays.append(to_lists(rows, head["gid"], _KEYS[field.name], field.type))
             elif field.name == "excluded":
                 counts = [plain.column(name).combine_chunks() for name in EXCLUDED]
                 arrays.append(pa.StructArray.from_arrays(counts, fields=list(field.type.fields)))
@@ -311,19 +323,26 @@ def _loaded(sources: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{"params": json.loads(source["params"]), "part_id": source["part_id"]} for source in sources]
 
 
-def _shaped(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
-    """Return the frame with exactly these columns and types; what it lacks is NULL."""
-    if frame.schema == schema:
+def _shaped(
+    frame: pl.DataFrame, schema: pl.Schema, given: Mapping[str, pl.Expr] | None = None
+) -> pl.DataFrame:
+    """Return the frame with exactly these columns and types; what it lacks is NULL.
+
+    Args:
+        frame: The rows.
+        schema: The columns.
+        given: Columns to take instead of the frame's, in their types.
+    """
+    has = frame.schema
+    if not given and has == schema:
         return frame
-    given = frame.schema
-    return frame.select(
-        _null(name, dtype)
-        if name not in given
-        else pl.col(name)
-        if given[name] == dtype
-        else pl.col(name).cast(dtype)
+    columns: dict[str, Any] = {
+        name: name if has[name] == dtype else pl.col(name).cast(dtype)
         for name, dtype in schema.items()
-    )
+        if name in has
+    }
+    columns |= {name: column.alias(name) for name, column in (given or {}).items()}
+    return frame.select(columns.get(name, _null(name, dtype)) for name, dtype in schema.items())
 
 
 @cache

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import polars as pl
-
 from metrics_lake.errors import InvalidInputError
 from metrics_lake.predictions._text import near
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = ["METRICS", "base_name", "wanted"]
 
@@ -115,18 +113,16 @@ def base_name(name: str) -> str:
     return stem if stem in {"p", "score_p", "residual_p"} and stem != base else base
 
 
-def wanted(rows: pl.DataFrame, metrics: str | Sequence[str]) -> pl.DataFrame:
-    """Return the rows of the metrics that are wanted.
+def wanted(metrics: str | Sequence[str]) -> Callable[[str], bool]:
+    """Return what tells by its name whether a metric is wanted.
 
     Raises:
         InvalidInputError: A name is not known.
     """
     if metrics == "all":
-        return rows
+        return lambda name: True
     if metrics == "default":
-        base = {name: base_name(name) for name in rows["metric"].unique()}
-        dropped = [name for name, stem in base.items() if stem in _EXTRA]
-        return rows.filter(~pl.col("metric").is_in(dropped))
+        return lambda name: base_name(name) not in _EXTRA
     names = [metrics] if isinstance(metrics, str) else list(metrics)
     for name in names:
         if base_name(name) not in METRICS:
@@ -137,9 +133,6 @@ def wanted(rows: pl.DataFrame, metrics: str | Sequence[str]) -> pl.DataFrame:
             )
     # A stem asks for all of its kind: "p" for every quantile, "drift/psi" for every column.
     stems = {name for name in names if name in METRICS}
-    chosen = [
-        name
-        for name in rows["metric"].unique()
-        if name in names or (base_name(name) in stems and "@" not in name and base_name(name) != name)
-    ]
-    return rows.filter(pl.col("metric").is_in(chosen))
+    return lambda name: (
+        name in names or (base_name(name) in stems and "@" not in name and base_name(name) != name)
+    )

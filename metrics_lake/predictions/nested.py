@@ -16,29 +16,32 @@ __all__ = ["from_lists", "to_lists"]
 pc: Any = pyarrow.compute  # pyarrow-stubs knows no lists of structs
 
 
-def to_lists(rows: pl.DataFrame, places: pl.DataFrame, keys: Sequence[str], kind: Any) -> pa.Array[Any]:
+def to_lists(rows: pl.DataFrame, gids: pl.Series, keys: Sequence[str], kind: Any) -> pa.Array[Any]:
     """Return one list of structs for each row of a table; an id without rows has an empty one.
 
     Args:
-        rows: ``gid`` and the fields of the structs.
-        places: ``gid`` and ``place``, the row of the table: 0, 1, …
+        rows: ``gid``, which is one of the table's, and the fields of the structs.
+        gids: The ids of the table's rows, in their order.
         keys: The fields by which each list is sorted, NULL first.
         kind: The type of the lists.
     """
     if rows.is_empty():
-        none: pa.Array[Any] = pa.array([[]] * places.height, kind)
+        none: pa.Array[Any] = pa.array([[]] * len(gids), kind)
         return none
-    # One lazy plan: of few rows, the steps themselves cost less than the calls.
-    placed = rows.lazy().join(places.lazy(), on="gid").sort("place", *keys, nulls_last=False).collect()
-    starts = placed["place"].search_sorted(pl.int_range(places.height + 1, dtype=pl.Int64, eager=True))
-    plain = placed.to_arrow()
+    if not gids.is_sorted():
+        places = gids.to_frame().with_row_index("place").cast({"place": pl.Int64})
+        rows = rows.join(places, on="gid").drop("gid").rename({"place": "gid"})
+        gids = pl.int_range(len(gids), dtype=pl.Int64, eager=True)
+    rows = rows.sort("gid", *keys, nulls_last=False)
+    starts = [*rows["gid"].search_sorted(gids), rows.height]
+    plain = rows.to_arrow()
     structs: Any = pa.StructArray
     fields = list(kind.value_type.fields)
     values = structs.from_arrays(
         [plain.column(field.name).combine_chunks().cast(field.type) for field in fields], fields=fields
     )
     lists: Any = pa.ListArray
-    made: pa.Array[Any] = lists.from_arrays(starts.cast(pl.Int32).to_arrow(), values, type=kind)
+    made: pa.Array[Any] = lists.from_arrays(pa.array(starts, pa.int32()), values, type=kind)
     return made
 
 

@@ -7,28 +7,36 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute
 
 from metrics_lake.resources import tags_from_key
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from metrics_lake.predictions.long import Long
 
-__all__ = ["OUT", "Values", "counted", "distribution", "labelled", "out", "outs", "with_segments"]
+__all__ = [
+    "OUT",
+    "Measure",
+    "Values",
+    "counted",
+    "distribution",
+    "labelled",
+    "measured",
+    "out",
+    "with_segments",
+]
 
-OUT: Final[dict[str, Any]] = {
-    "gid": pl.Int64,
-    "metric": pl.String,
-    "label": pl.String,
-    "value": pl.Float64,
-    "n": pl.Int64,
-    "low": pl.Float64,
-    "high": pl.Float64,
-    "bound": pl.Float64,
-    "method": pl.String,
-    "reason": pl.String,
-}
+pc: Any = pyarrow.compute  # pyarrow-stubs knows no Python scalars as arguments
+
+_OUT_FIELDS: Final[dict[str, Any]] = {
+    "gid": pa.int64(), "metric": pa.string(), "label": pa.string(), "value": pa.float64(), "n": pa.int64(),
+    "low": pa.float64(), "high": pa.float64(), "bound": pa.float64(), "method": pa.string(),
+    "reason": pa.string(),
+}  # fmt: skip
+
+OUT: Final = pa.schema(list(_OUT_FIELDS.items()))
 """A finalised number of one state."""
 
 
@@ -50,16 +58,21 @@ class Values:
             bound=pl.when(pl.col("exact").is_not_null()).then(0.0).otherwise("bound"),
         ).drop("exact")
 
-    def replace(self, rows: pl.DataFrame) -> pl.DataFrame:
+    def replace(self, numbers: pa.Table) -> pa.Table:
         """Return rows of ``OUT`` with the exact values in place of the bounded ones."""
+        if self.frame.is_empty():
+            return numbers
         known = self.frame.rename({"value": "exact"})
+        rows = pl.from_arrow(numbers)
+        assert isinstance(rows, pl.DataFrame)  # noqa: S101 -- from_arrow of a table: for the type checker
         joined = rows.join(known, on=["gid", "metric"], how="left", maintain_order="left")
         is_exact = pl.col("exact").is_not_null() & pl.col("label").is_null()
-        return joined.with_columns(
+        replaced = joined.with_columns(
             value=pl.when(is_exact).then("exact").otherwise("value"),
             bound=pl.when(is_exact).then(0.0).otherwise("bound"),
             method=pl.when(is_exact).then(pl.lit("exact")).otherwise("method"),
-        ).drop("exact")
+        )
+        return replaced.select(OUT.names).to_arrow().cast(OUT)
 
 
 _EXCLUDED_NAMES: Final = {
@@ -74,85 +87,135 @@ _TRUTH_NAMES: Final = {"truth_nan": "num_truth_nan", "truth_inf": "num_truth_inf
 MOST_CLASSES: Final = 1000
 
 
-def out(
-    frame: pl.DataFrame | pl.LazyFrame, metric: str | pl.Expr, value: pl.Expr, **columns: Any
-) -> pl.LazyFrame:
-    """Return rows of :data:`OUT` from a frame with a row for each number.
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One metric of each row of a frame, still to be computed.
+
+    Attributes:
+        frame: Has ``gid``.
+        columns: Columns of :data:`OUT`: an expression over the frame, one of its columns, or a constant.
+            Others are NULL.
+    """
+
+    frame: pl.DataFrame
+    columns: Mapping[str, pl.Expr | pl.Series | str | float | None]
+
+
+def out(frame: pl.DataFrame, metric: str | pl.Expr, value: str | pl.Expr | None, **columns: Any) -> Measure:
+    """Return a metric of each row of a frame.
 
     Args:
         frame: Has ``gid``.
         metric: The name, or an expression that gives it.
-        value: The number; NaN becomes NULL.
+        value: The number: a column's name or expression; NaN becomes NULL.
         columns: ``n low high bound method reason label``: a column's name or expression, or for ``method``
             and ``reason`` a plain text. ``bound`` is 0 by default, which says that the value is exact.
     """
-    number = value.cast(pl.Float64).fill_nan(None)
-    given: dict[str, Any] = {"bound": _ZERO, **columns}
-    made: dict[str, pl.Expr] = {
-        "gid": _GID,
-        "metric": pl.lit(metric) if isinstance(metric, str) else metric,
-        "value": number,
-    }
+    given: dict[str, Any] = {"gid": "gid", "metric": metric, "value": value, "bound": 0.0, **columns}
     for name, column in given.items():
-        if name in {"method", "reason"} and isinstance(column, str):
-            made[name] = pl.lit(column)
-        else:
-            made[name] = pl.col(column) if isinstance(column, str) else column
-    made["bound"] = pl.when(number.is_not_null()).then(made["bound"])
-    if "reason" in made:
-        made["reason"] = pl.when(number.is_null()).then(made["reason"])
-    # Lazy: the dozens of small selections are run together in the end.
-    return frame.lazy().select(
-        made[name].cast(dtype).alias(name) if name in made else _ABSENT[name] for name, dtype in OUT.items()
-    )
+        if isinstance(column, str) and name not in _TEXTS:
+            given[name] = frame.get_column(column)
+    return Measure(frame, given)
 
 
-def outs(frame: pl.DataFrame, values: Mapping[str, pl.Expr], **columns: Any) -> pl.LazyFrame:
-    """Return what :func:`out` gives for several metrics of which everything but the value is the same.
+_TEXTS: Final = ("metric", "method", "reason")
+
+
+def measured(measures: Sequence[Measure], keep: Callable[[str], bool]) -> pa.Table:
+    """Compute metrics and return their rows of :data:`OUT`, in order.
+
+    All that is asked of one frame is computed in one selection: of a small state the steps themselves cost
+    more than what they compute.
 
     Args:
-        frame: As for ``out``.
-        values: The number of each metric.
-        columns: ``n`` and ``label``: a column's name.
+        measures: What :func:`out` returned.
+        keep: Tells by its name whether a metric is wanted.
     """
-    plain = frame.lazy().select(
-        "gid",
-        **{name: pl.col(column) for name, column in columns.items()},
-        **{name: value.cast(pl.Float64) for name, value in values.items()},
-    )
-    rows = plain.unpivot(list(values), index=["gid", *columns], variable_name="metric", value_name="value")
-    return out(rows, pl.col("metric"), pl.col("value"), **{name: name for name in columns})
+    named = [(each, each.columns["metric"]) for each in measures]
+    measures = [each for each, name in named if isinstance(name, pl.Expr) or keep(str(name))]
+    asked: dict[int, dict[str, pl.Expr]] = {}
+    for number, measure in enumerate(measures):
+        for name, column in measure.columns.items():
+            if isinstance(column, pl.Expr):
+                asked.setdefault(id(measure.frame), {})[f"{number} {name}"] = column
+    frames = {id(measure.frame): measure.frame for measure in measures}
+    # With the frame's own gid, so that constants are as long as the frame.
+    found = {key: frames[key].select("gid", **columns).to_arrow() for key, columns in asked.items()}
+    numbers = _stacked(measures, found)
+    if any(isinstance(measure.columns["metric"], pl.Expr) for measure in measures):
+        kept = [name for name in pc.unique(numbers.column("metric")).to_pylist() if keep(name)]
+        numbers = numbers.filter(pc.is_in(numbers.column("metric"), value_set=pa.array(kept, pa.string())))
+    return _without_nan(numbers)
 
 
-# Made once: of a small state, making expressions takes longer than running them.
-_GID: Final = pl.col("gid")
-_ZERO: Final = pl.lit(0.0)
-_ABSENT: Final = {name: pl.lit(None, dtype).alias(name) for name, dtype in OUT.items()}
+def _stacked(measures: Sequence[Measure], found: Mapping[int, pa.Table]) -> pa.Table:
+    """Return the columns of all measures, one below the other; equal constants as one run."""
+    columns = []
+    for name, kind in _OUT_FIELDS.items():
+        pieces: list[Any] = []
+        constant, length = None, 0
+        for number, measure in enumerate(measures):
+            column: Any = measure.columns.get(name)
+            if isinstance(column, pl.Expr):
+                column = found[id(measure.frame)].column(f"{number} {name}").combine_chunks()
+            elif isinstance(column, pl.Series):
+                column = column.to_arrow()
+            is_constant = not isinstance(column, pa.Array)
+            if length and not (is_constant and column == constant):
+                pieces.append(_repeated(constant, length, kind))
+                length = 0
+            if is_constant:
+                constant, length = column, length + measure.frame.height
+            else:
+                pieces.append(column if column.type == kind else column.cast(kind, safe=False))
+        pieces.append(_repeated(constant, length, kind))
+        columns.append(pa.concat_arrays(pieces))
+    return pa.Table.from_arrays(columns, schema=OUT)
 
 
-def counted(state: Long) -> list[pl.LazyFrame]:
+def _repeated(value: Any, length: int, kind: Any) -> Any:
+    return pa.nulls(length, kind) if value is None else pa.repeat(pa.scalar(value, kind), length)
+
+
+def _without_nan(numbers: pa.Table) -> pa.Table:
+    """Return rows with NULL for NaN, bounds only where there is a value, and reasons where there is none."""
+    value = numbers.column("value")
+    value = pc.if_else(pc.is_nan(value), pa.scalar(None, pa.float64()), value)
+    is_there = pc.is_valid(value)
+    changed = {
+        "value": value,
+        "bound": pc.if_else(is_there, numbers.column("bound"), pa.scalar(None, pa.float64())),
+        "reason": pc.if_else(is_there, pa.scalar(None, pa.string()), numbers.column("reason")),
+    }
+    return pa.Table.from_arrays([changed.get(name, numbers.column(name)) for name in OUT.names], schema=OUT)
+
+
+def counted(state: Long) -> list[Measure]:
     """Return how many predictions there are and how many of them could not be used, for what reason."""
-    excluded = {name: pl.col(code) for code, name in _EXCLUDED_NAMES.items()}
-    return [outs(state.head, {"num_predictions": pl.col("n"), **excluded}, n="n")]
+    counts = {"n": "num_predictions", **_EXCLUDED_NAMES}
+    return [out(state.head, name, code, n="n") for code, name in counts.items()]
 
 
-def labelled(state: Long) -> list[pl.LazyFrame]:
+def labelled(state: Long) -> list[Measure]:
     """Return how many predictions have a truth; nothing for states without one."""
-    head = state.head.filter(pl.col("truth_null").is_not_null())
-    if head.is_empty():
+    head = state.head
+    if head["truth_null"].null_count() == head.height:
         return []
+    head = head.filter(pl.col("truth_null").is_not_null())
     usable = pl.col("n") - pl.sum_horizontal("null", "nan", "inf", "range")
     known = usable - pl.sum_horizontal("truth_null", "truth_nan", "truth_inf")
     return [
         out(head, "num_ground_truth_observations", known, n="n"),
         out(head, "coverage", known / usable, n=usable, reason="no prediction can be used"),
-        outs(head, {name: pl.col(code) for code, name in _TRUTH_NAMES.items()}, n="n").filter(
-            pl.col("value") > 0
+        *(
+            out(head.filter(pl.col(code) > 0), name, code, n="n")
+            for code, name in _TRUTH_NAMES.items()
+            if head[code].sum()
         ),
     ]
 
 
-def distribution(shares: pl.DataFrame) -> list[pl.LazyFrame]:
+def distribution(shares: pl.DataFrame) -> list[Measure]:
     """Return the class distribution, its entropy and its size, from ``gid pred n mass``.
 
     Of more than 1,000 classes the most frequent stand (ties in the order of their text); the shares remain
@@ -162,19 +225,21 @@ def distribution(shares: pl.DataFrame) -> list[pl.LazyFrame]:
     frame = shares.filter(pl.col("n") > 0).with_columns(
         share=pl.col("mass") / total, size=pl.col("n").sum().over("gid")
     )
-    rank = pl.struct(-pl.col("mass"), "pred").rank("ordinal").over("gid")
-    top = frame.filter(rank <= MOST_CLASSES).sort("gid", "pred")
-    entropy = frame.filter(pl.col("share") > 0).group_by("gid").agg(
-        entropy=-(pl.col("share") * pl.col("share").log()).sum() + 0.0,
-        classes=pl.len().cast(pl.Int64),
-        n=pl.col("n").sum(),
-    )  # fmt: skip
+    top = frame.sort("gid", "pred")
+    if frame.height > MOST_CLASSES:
+        rank = pl.struct(-pl.col("mass"), "pred").rank("ordinal").over("gid")
+        top = frame.filter(rank <= MOST_CLASSES).sort("gid", "pred")
+    share = pl.col("share").filter(pl.col("share") > 0)
+    entropy = frame.group_by("gid").agg(
+        entropy=-(share * share.log()).sum() + 0.0,
+        classes=share.len().cast(pl.Int64),
+        n=pl.col("n").filter(pl.col("share") > 0).sum(),
+    )
     return [
-        outs(
-            top, {"class_distribution": pl.col("share"), "class_counts": pl.col("n")}, label="pred", n="size"
-        ),
-        out(entropy, "entropy", pl.col("entropy"), n="n", method="nats, of class_distribution"),
-        out(entropy, "num_classes", pl.col("classes"), n="n"),
+        out(top, "class_distribution", "share", label="pred", n="size"),
+        out(top, "class_counts", "n", label="pred", n="size"),
+        out(entropy, "entropy", "entropy", n="n", method="nats, of class_distribution"),
+        out(entropy, "num_classes", "classes", n="n"),
     ]
 
 

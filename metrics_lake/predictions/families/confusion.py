@@ -12,11 +12,12 @@ from metrics_lake.predictions.rows import out
 
 if TYPE_CHECKING:
     from metrics_lake.predictions.options import Options
+    from metrics_lake.predictions.rows import Measure
 
 __all__ = ["binary_rows", "confusion_rows", "multiclass_rows"]
 
 
-def binary_rows(counts: pl.DataFrame, options: Options, suffix: str = "") -> list[pl.LazyFrame]:
+def binary_rows(counts: pl.DataFrame, options: Options, suffix: str = "") -> list[Measure]:
     """Return the measures of binary decisions.
 
     Args:
@@ -67,7 +68,7 @@ def binary_rows(counts: pl.DataFrame, options: Options, suffix: str = "") -> lis
 
 def _ratio(
     counts: pl.DataFrame, name: str, part: pl.Expr, whole: pl.Expr, options: Options, **columns: Any
-) -> pl.LazyFrame:
+) -> Measure:
     value = pl.when(whole > 0).then(part / whole).otherwise(options.zero_division)
     method = pl.lit(columns.pop("method", None), dtype=pl.String)
     return out(
@@ -81,17 +82,17 @@ def _ratio(
     )
 
 
-def confusion_rows(confusion: pl.DataFrame, total: pl.Expr) -> pl.LazyFrame:
+def confusion_rows(confusion: pl.DataFrame, total: pl.Expr) -> Measure:
     """Return the table of rows by (true, predicted) class; ``label`` is the JSON list of the two."""
     labels = [
         json.dumps([truth, pred], ensure_ascii=False)
         for truth, pred in confusion.select("truth", "pred").iter_rows()
     ]
     frame = confusion.with_columns(pl.Series("pair", labels, dtype=pl.String), total=total)
-    return out(frame, "confusion", pl.col("mass"), label="pair", n="total")
+    return out(frame, "confusion", "mass", label="pair", n="total")
 
 
-def multiclass_rows(confusion: pl.DataFrame, options: Options) -> list[pl.LazyFrame]:
+def multiclass_rows(confusion: pl.DataFrame, options: Options) -> list[Measure]:
     """Return the measures of decisions among several classes.
 
     Classes are those that occur as truth or prediction of rows with a truth, as in scikit-learn. The bare
@@ -141,12 +142,12 @@ def multiclass_rows(confusion: pl.DataFrame, options: Options) -> list[pl.LazyFr
     share = pl.col("right") / pl.col("total")
     low, high = wilson(share, pl.col("total"), options.confidence)
     rows.append(out(summary, "accuracy", share, n="rows", low=low, high=high, method="Wilson"))
-    rows.append(out(summary, "balanced_accuracy", pl.col("balanced"), n="rows"))
+    rows.append(out(summary, "balanced_accuracy", "balanced", n="rows"))
     undefined = "a class has a denominator of 0"
     for name in names:
         rows += [
-            out(summary, name, pl.col(name), n="rows", method="macro", reason=undefined),
-            out(summary, f"{name}_weighted", pl.col(f"{name}_weighted"), n="rows", method="by true class"),
+            out(summary, name, name, n="rows", method="macro", reason=undefined),
+            out(summary, f"{name}_weighted", f"{name}_weighted", n="rows", method="by true class"),
             # Each row has one label: micro precision, recall and F1 are all the accuracy.
             out(summary, f"{name}_micro", share, n="rows", method="micro"),
         ]
@@ -164,7 +165,7 @@ def multiclass_rows(confusion: pl.DataFrame, options: Options) -> list[pl.LazyFr
         )
     )  # fmt: skip
     rows += [
-        out(table, name, pl.col(name), label="label", n="rows", method="of one class", reason=undefined)
+        out(table, name, name, label="label", n="rows", method="of one class", reason=undefined)
         for name in names
     ]
     return rows

@@ -40,9 +40,7 @@ def build(frame: pl.LazyFrame, roles: Roles, task: Binary | Multiclass) -> Long:
         extra["truth"] = label_text(roles, roles.truth)
     groups = aggregate(frame, roles, key, {}, [], extra_keys=extra)
     usable = groups.usable
-    labels = sorted(
-        {*usable["pred"].unique(), *(usable["truth"].drop_nulls().unique() if roles.truth else ())}
-    )
+    labels = sorted({*usable["pred"].to_list(), *(usable["truth"].drop_nulls() if roles.truth else ())})
     if len(labels) > _MOST_LABELS:
         raise InvalidInputError(
             f"prediction={roles.prediction!r} and its truth hold {len(labels):,} different labels.",
@@ -52,19 +50,13 @@ def build(frame: pl.LazyFrame, roles: Roles, task: Binary | Multiclass) -> Long:
     kinds = {kind, label_kind(roles.dtype(roles.truth))} if roles.truth else {kind}
     kinds.discard("null")
     params = label_params(task, labels, _joint_kind(kinds))
-    if roles.truth is None:
-        counts = groups.counts()
-        usable = usable.with_columns(truth=pl.lit(None, dtype=pl.String))
-    else:
-        counts = groups.counts({"null": pl.col("truth").is_null()})
-    sums = [pl.col("n").sum(), *([pl.col("sum_w").sum()] if roles.weight else [])]
     return groups.states(
-        counts,
+        groups.counts(None if roles.truth is None else {"null": pl.col("truth").is_null()}),
         column=roles.name,
         task=task.name,
         state="labels",
         params=json.dumps(params, sort_keys=True),
-        confusion=usable.group_by("gid", "truth", "pred").agg(sums),
+        confusion=usable,
     )
 
 

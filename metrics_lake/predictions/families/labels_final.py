@@ -17,29 +17,32 @@ from metrics_lake.predictions.rows import counted, distribution, labelled, out
 if TYPE_CHECKING:
     from metrics_lake.predictions.long import Long
     from metrics_lake.predictions.options import Options
+    from metrics_lake.predictions.rows import Measure
 
 __all__ = ["finalise", "finalise_classes"]
 
 
-def finalise(state: Long, options: Options) -> list[pl.LazyFrame]:
+def finalise(state: Long, options: Options) -> list[Measure]:
     """Return the rows of predicted labels, of two classes or of several."""
     confusion = state.confusion.with_columns(mass=mass())
-    sums = [pl.col("n").sum(), pl.col("mass").sum()]
     rows = [*counted(state), *labelled(state)]
-    rows += distribution(confusion.group_by("gid", "pred", maintain_order=True).agg(sums))
-    known = confusion.filter(pl.col("truth").is_not_null()).sort("gid", "truth", "pred")
-    if known.height:
+    if confusion["truth"].null_count() == confusion.height:
+        rows += distribution(confusion)  # each class has one row
+    else:
+        sums = [pl.col("n").sum(), pl.col("mass").sum()]
+        rows += distribution(confusion.group_by("gid", "pred", maintain_order=True).agg(sums))
+        known = confusion.filter(pl.col("truth").is_not_null()).sort("gid", "truth", "pred")
         rows += _decisions(state, known, options)
-    calib = state.calib.with_columns(mass=mass())
-    if calib.height:
+    if state.calib.height:
+        calib = state.calib.with_columns(mass=mass())
         rows += _confidence(state, calib)
         rows += calibration(calib, options)
     return rows
 
 
-def _decisions(state: Long, known: pl.DataFrame, options: Options) -> list[pl.LazyFrame]:
+def _decisions(state: Long, known: pl.DataFrame, options: Options) -> list[Measure]:
     """Return what decisions were worth, of the rows that have a truth."""
-    rows: list[pl.LazyFrame] = []
+    rows: list[Measure] = []
     binary = state.head.filter(pl.col("task") == "binary")
     if binary.height:
         positives = pl.Series(
@@ -63,16 +66,16 @@ def _decisions(state: Long, known: pl.DataFrame, options: Options) -> list[pl.La
     return rows
 
 
-def _confidence(state: Long, calib: pl.DataFrame) -> list[pl.LazyFrame]:
+def _confidence(state: Long, calib: pl.DataFrame) -> list[Measure]:
     mean = calib.group_by("gid").agg(value=pl.col("sum_s").sum() / pl.col("mass").sum(), n=pl.col("n").sum())
     off = state.moments.filter(pl.col("of") == "not_normalised")
     return [
-        out(mean, "mean_confidence", pl.col("value"), n="n", method="mean of the greatest score"),
-        out(off, "num_not_normalised", pl.col("n"), method="scores whose sum is not 1 within 1e-6"),
+        out(mean, "mean_confidence", "value", n="n", method="mean of the greatest score"),
+        out(off, "num_not_normalised", "n", method="scores whose sum is not 1 within 1e-6"),
     ]
 
 
-def finalise_classes(state: Long, options: Options) -> list[pl.LazyFrame]:
+def finalise_classes(state: Long, options: Options) -> list[Measure]:
     """Return one-versus-rest ROC AUC and average precision: of each class, and their macro means."""
     if not state.head["truth_null"].is_not_null().any():
         return []
@@ -103,11 +106,11 @@ def finalise_classes(state: Long, options: Options) -> list[pl.LazyFrame]:
         ).rename({"common": "gid"})  # fmt: skip
         reason = "a class never occurs in the truth, or always"
         rows += [
-            out(together, name, pl.col("macro"), n="n", bound="bound", method="one versus rest, macro",
+            out(together, name, "macro", n="n", bound="bound", method="one versus rest, macro",
                 reason=reason,
             ),
             out(
-                together, f"{name}_weighted", pl.col("weighted"), n="n", bound="weighted_bound",
+                together, f"{name}_weighted", "weighted", n="n", bound="weighted_bound",
                 method="one versus rest, by true class", reason=reason,
             ),
         ]  # fmt: skip

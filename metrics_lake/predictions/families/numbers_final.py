@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from metrics_lake.predictions.curves import cell_edges, quantiles
-from metrics_lake.predictions.rows import counted, distribution, out, outs
+from metrics_lake.predictions.rows import counted, distribution, out
 
 if TYPE_CHECKING:
     from metrics_lake.predictions.long import Long
     from metrics_lake.predictions.options import Options
+    from metrics_lake.predictions.rows import Measure
 
 __all__ = ["QUANTILES", "finalise", "quantile_name", "quantile_rows"]
 
@@ -20,15 +21,16 @@ _FEW: Final = 20
 """Whole numbers of at most so many distinct values are shown as classes too where the task is unknown."""
 
 
-def finalise(state: Long, options: Options) -> list[pl.LazyFrame]:
+def finalise(state: Long, options: Options) -> list[Measure]:
     """Return the rows of numbers: counts, mean, std, min, max, quantiles; classes where they may be some."""
     rows = counted(state)
     moments = state.moments.filter(pl.col("of") == "prediction")
     weight = pl.coalesce("sum_w", pl.col("n").cast(pl.Float64))
     rows += [
-        out(moments, "mean", pl.col("mean"), n="n"),
+        out(moments, "mean", "mean", n="n"),
         out(moments, "std", (pl.col("m2").clip(0) / weight).sqrt(), n="n", method="population"),
-        outs(moments, {"min": pl.col("low"), "max": pl.col("high")}, n="n"),
+        out(moments, "min", "low", n="n"),
+        out(moments, "max", "high", n="n"),
     ]
     cells = cell_edges(state, is_score=False)
     rows.append(quantile_rows(cells, ""))
@@ -41,16 +43,16 @@ def quantile_name(q: float) -> str:
     return f"p{q * 100:04.1f}".replace(".0", "") if q < 1 else "p100"
 
 
-def quantile_rows(cells: pl.DataFrame, prefix: str) -> pl.LazyFrame:
+def quantile_rows(cells: pl.DataFrame, prefix: str) -> Measure:
     """Return the rows of the quantiles of the cells of ``cell_edges``."""
     found = quantiles(cells, QUANTILES)
     names = pl.col("q").replace_strict(
         list(QUANTILES), [prefix + quantile_name(q) for q in QUANTILES], return_dtype=pl.String
     )
-    return out(found, names, pl.col("value"), n="n", bound="bound", method="cells")
+    return out(found, names, "value", n="n", bound="bound", method="cells")
 
 
-def _classes(state: Long, cells: pl.DataFrame) -> list[pl.LazyFrame]:
+def _classes(state: Long, cells: pl.DataFrame) -> list[Measure]:
     """Few whole numbers are also shown as classes: each has a cell of its own, whose value is known."""
     few = (
         state.ties.join(state.head.filter(pl.col("task") == "unknown"), on="gid", how="semi")

@@ -15,11 +15,12 @@ from metrics_lake.predictions.rows import labelled, out
 if TYPE_CHECKING:
     from metrics_lake.predictions.long import Long
     from metrics_lake.predictions.options import Options
+    from metrics_lake.predictions.rows import Measure
 
 __all__ = ["finalise"]
 
 
-def finalise(state: Long, options: Options) -> list[pl.LazyFrame]:
+def finalise(state: Long, options: Options) -> list[Measure]:
     """Return the rows of residuals (prediction less truth)."""
     rows = labelled(state)
     wide, cells = _wide(state), cell_edges(state, is_score=False)
@@ -95,7 +96,7 @@ def _wide(state: Long) -> pl.DataFrame:
     return base
 
 
-def _median_absolute(cells: pl.DataFrame) -> pl.LazyFrame:
+def _median_absolute(cells: pl.DataFrame) -> Measure:
     """Return the median of the residuals' magnitudes: negative cells are folded onto positive ones."""
     cells = cells.with_columns(
         cell=pl.when(pl.col("cell") < 0).then(-1 - pl.col("cell")).otherwise("cell"),
@@ -107,4 +108,4 @@ def _median_absolute(cells: pl.DataFrame) -> pl.LazyFrame:
         pl.col("lower").min(), pl.col("upper").max(),
     ).sort("gid", "cell")  # fmt: skip
     found = quantiles(folded, [0.5])
-    return out(found, "median_absolute_error", pl.col("value"), n="n", bound="bound", method="cells")
+    return out(found, "median_absolute_error", "value", n="n", bound="bound", method="cells")

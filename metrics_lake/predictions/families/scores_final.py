@@ -19,14 +19,14 @@ from metrics_lake.predictions.rows import counted, distribution, labelled, out
 if TYPE_CHECKING:
     from metrics_lake.predictions.long import Long
     from metrics_lake.predictions.options import Options
-    from metrics_lake.predictions.rows import Values
+    from metrics_lake.predictions.rows import Measure, Values
 
 __all__ = ["calibration", "class_texts", "curve_rows", "finalise"]
 
 _ONE_CLASS = "the truth has one class only"
 
 
-def finalise(state: Long, options: Options) -> list[pl.LazyFrame]:
+def finalise(state: Long, options: Options) -> list[Measure]:
     """Return the rows of binary scores: distribution, decisions, ranking, loss and calibration."""
     calib = state.calib.with_columns(mass=mass())
     cells = cell_edges(state, is_score=True)
@@ -38,15 +38,15 @@ def finalise(state: Long, options: Options) -> list[pl.LazyFrame]:
     return rows
 
 
-def _score_rows(state: Long, calib: pl.DataFrame, cells: pl.DataFrame) -> list[pl.LazyFrame]:
+def _score_rows(state: Long, calib: pl.DataFrame, cells: pl.DataFrame) -> list[Measure]:
     moments = state.moments.filter(pl.col("of") == "score").with_columns(mass=mass())
     sure = pl.when(pl.col("bin") >= BINS // 2).then("sum_s").otherwise(pl.col("mass") - pl.col("sum_s"))
     confidence = calib.group_by("gid").agg(value=sure.sum() / pl.col("mass").sum(), n=pl.col("n").sum())
     return [
         out(moments, "score_mean", pl.col("sum") / pl.col("mass"), n="n"),
-        out(moments, "score_min", pl.col("low"), n="n"),
-        out(moments, "score_max", pl.col("high"), n="n"),
-        out(confidence, "mean_confidence", pl.col("value"), n="n", method="mean of max(s, 1 - s)"),
+        out(moments, "score_min", "low", n="n"),
+        out(moments, "score_max", "high", n="n"),
+        out(confidence, "mean_confidence", "value", n="n", method="mean of max(s, 1 - s)"),
         quantile_rows(cells, "score_"),
     ]
 
@@ -61,9 +61,9 @@ def class_texts(params: dict[str, Any]) -> tuple[str, str]:
     return (others[0] if others else f"not {positive}"), positive
 
 
-def _decisions(state: Long, calib: pl.DataFrame, options: Options) -> list[pl.LazyFrame]:
+def _decisions(state: Long, calib: pl.DataFrame, options: Options) -> list[Measure]:
     """Return the rows of every threshold; the states of one call may have been built with different ones."""
-    rows: list[pl.LazyFrame] = []
+    rows: list[Measure] = []
     for text in state.head["params"].unique().sort():
         params = json.loads(text)
         gids = state.head.filter(pl.col("params") == text).select("gid")
@@ -97,7 +97,7 @@ def _four(calib: pl.DataFrame, is_positive: pl.Expr) -> pl.DataFrame:
 
 def _decided(
     calib: pl.DataFrame, is_positive: pl.Expr, negative: str, positive: str, options: Options
-) -> list[pl.LazyFrame]:
+) -> list[Measure]:
     named = calib.with_columns(
         pred=pl.when(is_positive).then(pl.lit(positive)).otherwise(pl.lit(negative)),
         truth=pl.when(pl.col("y") == 1).then(pl.lit(positive)).when(pl.col("y") == 0).then(pl.lit(negative)),
@@ -112,7 +112,7 @@ def _decided(
 
 def curve_rows(
     cells: pl.DataFrame, options: Options, exact: Values, label: str | None = None
-) -> list[pl.LazyFrame]:
+) -> list[Measure]:
     """Return ROC AUC with DeLong's interval, Gini, KS and average precision, of one class on request."""
     extra: dict[str, Any] = {} if label is None else {"label": pl.lit(label)}
     auc = exact.into(roc_auc(cells), "roc_auc").with_columns(
@@ -124,7 +124,7 @@ def curve_rows(
     )
     rows = [
         out(
-            auc, "roc_auc", pl.col("value"), n="n", bound="bound", low=low, high=high, method=method,
+            auc, "roc_auc", "value", n="n", bound="bound", low=low, high=high, method=method,
             reason=_ONE_CLASS, **extra,
         )
     ]  # fmt: skip
@@ -142,7 +142,7 @@ def curve_rows(
     precision = exact.into(average_precision(cells).with_columns(bound=bound), "average_precision")
     rows.append(
         out(
-            precision, "average_precision", pl.col("value"), n="n", bound="bound", method="cells",
+            precision, "average_precision", "value", n="n", bound="bound", method="cells",
             reason="the truth has no positives", **extra,
         )
     )  # fmt: skip
@@ -161,9 +161,7 @@ def _loss_spread(state: Long, cells: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def calibration(
-    calib: pl.DataFrame, options: Options, spread: pl.DataFrame | None = None
-) -> list[pl.LazyFrame]:
+def calibration(calib: pl.DataFrame, options: Options, spread: pl.DataFrame | None = None) -> list[Measure]:
     """Return log loss, Brier score and the expected and maximum calibration error of rows with a truth.
 
     Args:
@@ -199,10 +197,10 @@ def calibration(
     method = f"{options.bins} equal bins"
     return [
         out(
-            loss, "log_loss", pl.col("ll"), n="n", low=pl.when(plain).then(low),
+            loss, "log_loss", "ll", n="n", low=pl.when(plain).then(low),
             high=pl.when(plain).then(high), method="nats, clipped at 2^-52",
         ),
-        out(loss, "brier", pl.col("brier"), n="n"),
-        out(errors, "ece", pl.col("ece"), n="n", method=method),
-        out(errors, "mce", pl.col("mce"), n="n", method=method),
+        out(loss, "brier", "brier", n="n"),
+        out(errors, "ece", "ece", n="n", method=method),
+        out(errors, "mce", "mce", n="n", method=method),
     ]  # fmt: skip
