@@ -24,6 +24,10 @@ _DASHED_POINTS: Final = 600
 """Of more points lines are not dashed: three of ten lines of 500 noisy points each took a browser 0.4 s more
 (November 2026)."""
 
+_BROAD_POINTS: Final = 2_000
+"""Lines of more points are one pixel wide: ten of 500 noisy points each, 1.6 wide, took a browser without a
+graphics card 200 ms, and 5 so (Chromium 156, November 2026)."""
+
 _NEAR_POINTS: Final = 8_000
 """Of how many points the nearest is sought in panels: with 36,000 a browser takes a second more."""
 
@@ -127,7 +131,8 @@ def _layers(alt: Any, picture: Picture, *, log: bool, width: int | str, hover: A
         # Channels, not what alt.when and alt.value give: of that Altair has to find out what it is.
         lifted = {"param": hover.name, "empty": False, "value": 1}
         opacity = alt.OpacityValue(0.06, condition=[lifted, {"param": hover.name, "value": seen}])
-    line = base.mark_line(strokeWidth=1 if is_crowd else 1.6).encode(color=colour, opacity=opacity)
+    is_fine = is_crowd or picture.points.num_rows > _BROAD_POINTS
+    line = base.mark_line(strokeWidth=1 if is_fine else 1.6).encode(color=colour, opacity=opacity)
     if NUM_COLOURS < len(picture.groups) <= LEGEND_SERIES and picture.points.num_rows <= _DASHED_POINTS:
         line = line.encode(strokeDash=dash_of(alt, picture.groups, **look))
     dots = (
