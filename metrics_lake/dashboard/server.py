@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from metrics_lake.dashboard.assets import KeptAssets
 from metrics_lake.dashboard.offered import offer
 from metrics_lake.errors import InvalidInputError, MetricsLakeError
 
@@ -87,9 +88,10 @@ class Dashboard:
             return app
 
         served = builder.with_app(path="", root=str(_PAGE), middleware=[keep]).build()
+        assets = Path(marimo.__file__).parent / "_static" / "assets"
         hosts = {"127.0.0.1", "localhost", "::1", self._host} if _is_loopback(self._host) else None
         config = uvicorn.Config(
-            _SameOrigin(served, hosts),
+            _SameOrigin(KeptAssets(served, assets), hosts),
             log_level="error",
             # A page's web socket stays open for as long as its tab: Ctrl-C must not wait for it.
             timeout_graceful_shutdown=1,

@@ -9,11 +9,15 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from pathlib import Path
 
+import marimo
 import pytest
 from served import SCRIPT, Served
 
 from metrics_lake import MetricsLake
+
+ASSETS = Path(marimo.__file__).parent / "_static"
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +66,27 @@ def test_answers_no_other_site(without_token):
     assert fetched(address, Origin=address.rstrip("/"))[0] == 200
     assert fetched(address, Origin="http://evil.example")[0] == 403
     assert fetched(address, Host="evil.example")[0] == 403
+
+
+def test_browsers_keep_the_scripts_and_styles_of_the_page(without_token):
+    address = without_token.address
+    with urllib.request.urlopen(address, timeout=30) as page:  # noqa: S310
+        text = page.read().decode()
+    named = set(re.findall(r'(?:src|href)="\./(assets/[^"]+\.(?:js|css))"', text))
+    assert {name.rpartition(".")[2] for name in named} == {"js", "css"}
+    for name in named:
+        with urllib.request.urlopen(address + name, timeout=30) as answer:  # noqa: S310
+            assert "immutable" in answer.headers["cache-control"]
+            assert answer.headers["content-type"].startswith(
+                "text/css" if name.endswith("css") else "text/javascript"
+            )
+            assert answer.read() == (ASSETS / name).read_bytes()
+    head = urllib.request.Request(address + min(named), method="HEAD")  # noqa: S310
+    with urllib.request.urlopen(head, timeout=30) as answer:  # noqa: S310
+        assert int(answer.headers["content-length"]) == (ASSETS / min(named)).stat().st_size
+        assert answer.read() == b""
+    for other in ("assets/none-12345678.js", "assets/../index.html", "assets/%2e%2e/index.html"):
+        assert fetched(address + other)[0] == 404
 
 
 def test_web_socket_answers_no_other_site(without_token):
