@@ -310,9 +310,9 @@ def test_regression(data):
     noise = 1e-14 * np.abs(y).max() + 1e-14 * np.abs(p).max()
     for name, value in expected.items():
         if name in {"mean_error", "residual_p50", "mean", "std"}:
-            assert abs(found[name]["value"] - value) <= found[name]["bound"] + noise + EXACT * abs(value), (
-                name
-            )
+            got, bound = found[name]["value"], found[name]["bound"]
+            # Squares beyond the largest double are infinite in both.
+            assert got == value or abs(got - value) <= bound + noise + EXACT * abs(value), name
         else:
             check(found, {name: value})
 
