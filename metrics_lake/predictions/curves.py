@@ -9,7 +9,7 @@ import polars as pl
 from metrics_lake.predictions.cells import NUMBER_RESOLUTION, SCORE_RESOLUTION, edges
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     from metrics_lake.predictions.long import Long
 
@@ -22,90 +22,92 @@ def mass() -> pl.Expr:
 
 
 def cell_edges(state: Long, *, is_score: bool) -> pl.DataFrame:
-    """Return one row for each cell: ``gid cell n sum_w mass lower upper value``.
+    """Return one row for each cell: ``gid cell n mass is_weighted lower upper value``, and maybe others.
 
     ``lower`` and ``upper`` enclose the cell's rows; they are equal, and ``value`` is their value, where the
     rows all have one value. Sorted by ``gid`` and ``cell``.
     """
     full = SCORE_RESOLUTION if is_score else NUMBER_RESOLUTION
-    dropped = state.head.select("gid", dropped=full - pl.col("res"))
-    low, high = edges(pl.col("cell"), pl.col("dropped"), is_score=is_score)
-    cells = state.cells.group_by("gid", "cell").agg(
-        pl.col("n").sum(),
-        mass().sum().alias("mass"),
-        pl.col("sum_w").is_not_null().any().alias("is_weighted"),
-    )
+    cells, levels = state.cells, state.head["res"].unique()
+    is_weighted = pl.col("sum_w").is_not_null()
+    if cells["y"].null_count() == cells.height:
+        cells = cells.with_columns(mass=mass(), is_weighted=is_weighted)  # each cell has one row
+    else:
+        cells = cells.group_by("gid", "cell").agg(
+            pl.col("n").sum(), mass=mass().sum(), is_weighted=is_weighted.any()
+        )
+    dropped = pl.col("dropped")
+    if len(levels) == 1:
+        dropped = full - pl.lit(levels[0], dtype=pl.Int64)
+    else:
+        cells = cells.join(state.head.select("gid", dropped=full - pl.col("res")), on="gid")
+    low, high = edges(pl.col("cell"), dropped, is_score=is_score)
     return (
-        cells.join(dropped, on="gid")
-        .with_columns(lower=low, upper=high)
-        .join(state.ties.filter(pl.col("value").is_not_null()), on=["gid", "cell"], how="left")
-        .with_columns(lower=pl.coalesce("value", "lower"), upper=pl.coalesce("value", "upper"))
+        cells.join(state.ties, on=["gid", "cell"], how="left")
+        .with_columns(lower=pl.coalesce("value", low), upper=pl.coalesce("value", high))
         .sort("gid", "cell")
-        .drop("dropped")
     )
 
 
-def quantiles(cells: pl.DataFrame, qs: Sequence[float]) -> pl.DataFrame:
-    """Return the quantiles of each ``gid``: columns ``gid q value bound n``.
+def quantiles(cells: pl.DataFrame, qs: Mapping[str, float]) -> pl.DataFrame:
+    """Return the quantiles of each ``gid``: columns ``gid metric q value bound n``.
 
     Unweighted: the linear interpolation between order statistics (numpy's default); the order statistic of
     a rank lies in the rank's cell, so the value is within ``bound``. Weighted: the smallest value at which
     the share of the weight reaches ``q``.
+
+    Args:
+        cells: As :func:`cell_edges` returns them, in its order.
+        qs: The quantiles, each by the name of its metric.
     """
+    schema = {"metric": pl.String, "q": pl.Float64}
+    wanted = pl.DataFrame(list(qs.items()), schema, orient="row")
+    if not cells["is_weighted"].any():
+        return _interpolated(cells, wanted)
     behind = pl.col("mass").cum_sum().over("gid")
-    count = pl.col("n").cum_sum().over("gid")
     frame = cells.with_columns(
         behind=behind,
         before=behind - pl.col("mass"),
-        count_behind=count,
-        count_before=count - pl.col("n"),
         total=pl.col("mass").sum().over("gid"),
         size=pl.col("n").sum().over("gid"),
         weighted=pl.col("is_weighted").any().over("gid"),
     )
-    wanted = pl.DataFrame({"q": list(qs)}, schema={"q": pl.Float64})
     plain, heavy = frame.filter(~pl.col("weighted")), frame.filter("weighted")
-    found = [_interpolated(plain, wanted)] if plain.height or not heavy.height else []
-    found += [_inverted(heavy, wanted)] if heavy.height else []
-    return pl.concat(found).sort("gid", "q")
+    return pl.concat([_interpolated(plain, wanted), _inverted(heavy, wanted)]).sort("gid", "q")
 
 
 def _interpolated(frame: pl.DataFrame, wanted: pl.DataFrame) -> pl.DataFrame:
-    ranks = frame.select("gid", "size").unique().join(wanted, how="cross")
-    h = pl.col("q") * (pl.col("size") - 1)
+    size, first = pl.col("size"), pl.col("first")
+    sizes = frame.group_by("gid", maintain_order=True).agg(pl.col("n").sum().alias("size"))
+    ranks = sizes.with_columns(first=size.cum_sum() - size).join(wanted, how="cross")
+    h = pl.col("q") * (size - 1)
     ranks = ranks.with_columns(
-        low_rank=h.floor().cast(pl.Int64), high_rank=h.ceil().cast(pl.Int64), share=h - h.floor()
+        share=h - h.floor(), low=first + h.floor().cast(pl.Int64), high=first + h.ceil().cast(pl.Int64)
     )
-    low = _at_rank(frame, ranks, "low_rank")
-    high = _at_rank(frame, ranks, "high_rank").rename({"at": "at2", "lower": "lower2", "upper": "upper2"})
-    both = ranks.join(low, on=["gid", "q"]).join(high, on=["gid", "q"])
+    # One search for the ranks of all gids, the lower ones and the upper ones.
+    found = _at_ranks(frame, pl.concat([ranks["low"], ranks["high"]]))
+    low = found.head(ranks.height)
+    high = found.tail(ranks.height).select(at2="at", lower2="lower", upper2="upper")
 
     def mixed(a: str, b: str) -> pl.Expr:
         # Not a + share * (b - a): with equal ends that must give the end itself.
         return pl.col(a) * (1 - pl.col("share")) + pl.col(b) * pl.col("share")
 
-    return both.with_columns(
-        value=pl.when(pl.col("at") == pl.col("at2")).then("at").otherwise(mixed("at", "at2"))
-    ).select(
-        "gid", "q", "value",
-        bound=pl.max_horizontal(
-            pl.col("value") - mixed("lower", "lower2"), mixed("upper", "upper2") - pl.col("value"), 0.0
-        ),
-        n="size",
-    )  # fmt: skip
+    value = pl.when(pl.col("at") == pl.col("at2")).then("at").otherwise(mixed("at", "at2"))
+    bound = pl.max_horizontal(value - mixed("lower", "lower2"), mixed("upper", "upper2") - value, 0.0)
+    both = pl.concat([ranks, low, high], how="horizontal")
+    return both.select("gid", "metric", "q", value=value, bound=bound, n="size")
 
 
-def _at_rank(frame: pl.DataFrame, ranks: pl.DataFrame, rank: str) -> pl.DataFrame:
-    """Return where the order statistic of a rank lies: ``gid q at lower upper``."""
-    found = ranks.select("gid", "q", rank).sort("gid", rank).join_asof(
-        frame.select("gid", "count_before", "n", "lower", "upper").sort("gid", "count_before"),
-        left_on=rank, right_on="count_before", by="gid", strategy="backward", check_sortedness=False,
-    )  # fmt: skip
-    inside = (pl.col(rank) - pl.col("count_before") + 0.5) / pl.col("n")
+def _at_ranks(frame: pl.DataFrame, ranks: pl.Series) -> pl.DataFrame:
+    """Return where order statistics lie: ``at lower upper``, a row for each rank among all rows of cells."""
+    before = frame["n"].cum_sum() - frame["n"]
+    place = before.search_sorted(ranks, side="right") - 1
+    inside = (pl.lit(ranks - before.gather(place)) + 0.5) / pl.col("n")
     at = pl.when(pl.col("lower") == pl.col("upper")).then("lower").otherwise(
         pl.col("lower") * (1 - inside) + pl.col("upper") * inside
     )  # fmt: skip
-    return found.select("gid", "q", "lower", "upper", at=at)
+    return frame[place].select("lower", "upper", at=at)
 
 
 def _inverted(frame: pl.DataFrame, wanted: pl.DataFrame) -> pl.DataFrame:
@@ -119,7 +121,7 @@ def _inverted(frame: pl.DataFrame, wanted: pl.DataFrame) -> pl.DataFrame:
             pl.col("lower") * (1 - inside) + pl.col("upper") * inside
         )
     ).select(
-        "gid", "q", "value",
+        "gid", "metric", "q", "value",
         bound=pl.max_horizontal(pl.col("value") - pl.col("lower"), pl.col("upper") - pl.col("value")),
         n="size",
     )  # fmt: skip

@@ -33,7 +33,7 @@ def to_lists(rows: pl.DataFrame, gids: pl.Series, keys: Sequence[str], kind: Any
         rows = rows.join(places, on="gid").drop("gid").rename({"place": "gid"})
         gids = pl.int_range(len(gids), dtype=pl.Int64, eager=True)
     rows = rows.sort("gid", *keys, nulls_last=False)
-    starts = [*rows["gid"].search_sorted(gids), rows.height]
+    starts = [*(rows["gid"].search_sorted(gids) if len(gids) > 1 else [0]), rows.height]
     plain = rows.to_arrow()
     structs: Any = pa.StructArray
     fields = list(kind.value_type.fields)

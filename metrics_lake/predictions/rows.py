@@ -101,12 +101,17 @@ class Measure:
     columns: Mapping[str, pl.Expr | pl.Series | str | float | None]
 
 
-def out(frame: pl.DataFrame, metric: str | pl.Expr, value: str | pl.Expr | None, **columns: Any) -> Measure:
+def out(
+    frame: pl.DataFrame,
+    metric: str | pl.Expr | pl.Series,
+    value: str | pl.Expr | None,
+    **columns: Any,
+) -> Measure:
     """Return a metric of each row of a frame.
 
     Args:
         frame: Has ``gid``.
-        metric: The name, or an expression that gives it.
+        metric: The name, or an expression or a column that gives it.
         value: The number: a column's name or expression; NaN becomes NULL.
         columns: ``n low high bound method reason label``: a column's name or expression, or for ``method``
             and ``reason`` a plain text. ``bound`` is 0 by default, which says that the value is exact.
@@ -132,7 +137,7 @@ def measured(measures: Sequence[Measure], keep: Callable[[str], bool]) -> pa.Tab
         keep: Tells by its name whether a metric is wanted.
     """
     named = [(each, each.columns["metric"]) for each in measures]
-    measures = [each for each, name in named if isinstance(name, pl.Expr) or keep(str(name))]
+    measures = [each for each, name in named if not isinstance(name, str) or keep(name)]
     asked: dict[int, dict[str, pl.Expr]] = {}
     for number, measure in enumerate(measures):
         for name, column in measure.columns.items():
@@ -142,7 +147,7 @@ def measured(measures: Sequence[Measure], keep: Callable[[str], bool]) -> pa.Tab
     # With the frame's own gid, so that constants are as long as the frame.
     found = {key: frames[key].select("gid", **columns).to_arrow() for key, columns in asked.items()}
     numbers = _stacked(measures, found)
-    if any(isinstance(measure.columns["metric"], pl.Expr) for measure in measures):
+    if not all(isinstance(measure.columns["metric"], str) for measure in measures):
         kept = [name for name in pc.unique(numbers.column("metric")).to_pylist() if keep(name)]
         numbers = numbers.filter(pc.is_in(numbers.column("metric"), value_set=pa.array(kept, pa.string())))
     return _without_nan(numbers)

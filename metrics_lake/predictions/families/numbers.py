@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from metrics_lake.predictions.long import Long
     from metrics_lake.predictions.roles import Roles
 
-__all__ = ["build", "by_cell", "cell_tables", "deviations", "moment_rows"]
+__all__ = ["build", "by_cell", "cell_table", "deviations", "moment_rows"]
 
 
 def by_cell(groups: Groups) -> Groups:
@@ -83,7 +83,7 @@ def build(
         )
     if task == "unknown" and may_have_fractions and usable["fractions"].sum() > 0:
         task = "regression"
-    cells, ties = cell_tables(usable)
+    cells = cell_table(usable)
     return groups.states(
         groups.counts(),
         column=roles.name,
@@ -92,7 +92,7 @@ def build(
         res=NUMBER_RESOLUTION,
         params=json.dumps({}),
         cells=cells,
-        ties=ties,
+        ties=cells,
         moments=pl.concat(moments, how="diagonal"),
     )
 
@@ -115,7 +115,8 @@ def moment_rows(usable: pl.DataFrame, of: str, suffix: str, *, pilot: float) -> 
     mean, m2 = pl.col(f"mean{suffix}"), pl.col(f"m2{suffix}")
     has_weights = "sum_w" in usable.columns
     weight = pl.col("sum_w") if has_weights else pl.col("n").cast(pl.Float64)
-    usable = usable.filter(weight > 0)
+    if has_weights:
+        usable = usable.filter(weight > 0)
     usable = usable.with_columns(common=((weight * mean).sum() / weight.sum()).over("gid"))
     deviation = mean - pl.col("common")
     ranges = [pl.col("low").min(), pl.col("high").max()] if "low" in usable.columns else []
@@ -129,9 +130,8 @@ def moment_rows(usable: pl.DataFrame, of: str, suffix: str, *, pilot: float) -> 
     return merged.with_columns(of=pl.lit(of))
 
 
-def cell_tables(usable: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return ``cells`` and ``ties`` from the columns ``gid cell n low high`` (and ``sum_w``)."""
+def cell_table(usable: pl.DataFrame) -> pl.DataFrame:
+    """Return ``cells`` and ``ties`` as one, from the columns ``gid cell n low high`` (and ``sum_w``)."""
     sums = [pl.col("n").sum(), *([pl.col("sum_w").sum()] if "sum_w" in usable.columns else [])]
-    cells = usable.group_by("gid", "cell").agg(sums)
-    ties = usable.group_by("gid", "cell").agg(low=pl.col("low").min(), high=pl.col("high").max())
-    return cells, ties.with_columns(value=pl.when(pl.col("low") == pl.col("high")).then("low"))
+    low, high = pl.col("low").min(), pl.col("high").max()
+    return usable.group_by("gid", "cell").agg(*sums, value=pl.when(low == high).then(low))

@@ -45,15 +45,14 @@ def quantile_name(q: float) -> str:
 
 def quantile_rows(cells: pl.DataFrame, prefix: str) -> Measure:
     """Return the rows of the quantiles of the cells of ``cell_edges``."""
-    found = quantiles(cells, QUANTILES)
-    names = pl.col("q").replace_strict(
-        list(QUANTILES), [prefix + quantile_name(q) for q in QUANTILES], return_dtype=pl.String
-    )
-    return out(found, names, "value", n="n", bound="bound", method="cells")
+    found = quantiles(cells, {prefix + quantile_name(q): q for q in QUANTILES})
+    return out(found, found["metric"], "value", n="n", bound="bound", method="cells")
 
 
 def _classes(state: Long, cells: pl.DataFrame) -> list[Measure]:
     """Few whole numbers are also shown as classes: each has a cell of its own, whose value is known."""
+    if not (state.head["task"] == "unknown").any():
+        return []
     few = (
         state.ties.join(state.head.filter(pl.col("task") == "unknown"), on="gid", how="semi")
         .group_by("gid")

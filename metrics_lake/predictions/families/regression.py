@@ -10,7 +10,7 @@ import polars as pl
 from metrics_lake.predictions.cells import NUMBER_RESOLUTION, cell_of_key, number_key
 from metrics_lake.predictions.families.numbers import (
     by_cell,
-    cell_tables,
+    cell_table,
     deviations,
     moment_rows,
 )
@@ -98,7 +98,7 @@ def build(frame: pl.LazyFrame, roles: Roles, *, pilot: float = 0.0) -> Long:
         both = number_key(pl.when(has_both).then(residual)).fill_null(BAD)
         of_cells = aggregate(frame, roles, both, {"r": residual}, ends).usable
         of_cells = of_cells.with_columns(cell=cell_of_key(pl.col("k")))
-    cells, ties = cell_tables(of_cells)
+    cells = cell_table(of_cells)
     moments = [
         moment_rows(usable, "residual", "_r", pilot=0.0),
         moment_rows(
@@ -123,7 +123,7 @@ def build(frame: pl.LazyFrame, roles: Roles, *, pilot: float = 0.0) -> Long:
         res=NUMBER_RESOLUTION,
         params=json.dumps({}),
         cells=cells,
-        ties=ties,
+        ties=cells,
         moments=pl.concat(moments, how="diagonal"),
     )
 

@@ -107,5 +107,5 @@ def _median_absolute(cells: pl.DataFrame) -> Measure:
         pl.col("n").sum(), pl.col("mass").sum(), pl.col("is_weighted").any(),
         pl.col("lower").min(), pl.col("upper").max(),
     ).sort("gid", "cell")  # fmt: skip
-    found = quantiles(folded, [0.5])
-    return out(found, "median_absolute_error", "value", n="n", bound="bound", method="cells")
+    found = quantiles(folded, {"median_absolute_error": 0.5})
+    return out(found, found["metric"], "value", n="n", bound="bound", method="cells")

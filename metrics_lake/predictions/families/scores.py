@@ -12,7 +12,7 @@ from metrics_lake.errors import InvalidInputError
 from metrics_lake.predictions._text import quoted
 from metrics_lake.predictions.cells import SCORE_CODES, SCORE_RESOLUTION, score_cell, score_code, step
 from metrics_lake.predictions.families.labels import label_params, label_text, positive
-from metrics_lake.predictions.families.numbers import cell_tables
+from metrics_lake.predictions.families.numbers import cell_table
 from metrics_lake.predictions.grouping import BAD, aggregate_all, number, weighted
 from metrics_lake.predictions.inference import label_kind
 from metrics_lake.predictions.passes import Pass, is_sliced
@@ -105,7 +105,6 @@ def build(frame: pl.LazyFrame, roles: Roles, task: Binary) -> Long:
     )
     is_weighted = [pl.col("sum_w").sum()] if roles.weight is not None else []
     cells = found[-1].usable
-    _, ties = cell_tables(cells)
     return groups.states(
         counts,
         column=roles.scores[0],
@@ -114,7 +113,7 @@ def build(frame: pl.LazyFrame, roles: Roles, task: Binary) -> Long:
         res=SCORE_RESOLUTION,
         params=json.dumps(_params(roles, task, usable, thresholds, truth, decision), sort_keys=True),
         cells=cells.group_by("gid", "cell", "y").agg(pl.col("n").sum(), *is_weighted),
-        ties=ties,
+        ties=cell_table(cells),
         calib=usable.group_by("gid", "bin", "yhat", "y").agg(
             pl.col("n").sum(), *is_weighted, pl.col(sums).sum()
         ),
