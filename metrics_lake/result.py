@@ -10,12 +10,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from metrics_lake.charts import MAX_POINTS, counted
 from metrics_lake.errors import InvalidInputError, NotFoundError
+from metrics_lake.printing import as_html, as_rich, as_text, cell, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -26,12 +26,11 @@ if TYPE_CHECKING:
 
     from metrics_lake.charts import Chart, Drawn
 
-__all__ = ["Exact", "Result", "printable"]
+__all__ = ["Exact", "Result"]
 
 _TOTAL: Final = "total_points"
 _REPR_ROWS: Final = 10
 _HTML_ROWS: Final = 20
-_CELL_WIDTH: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,42 +303,13 @@ class Result:
     # ---- what one sees ------------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
-        names, rows, total = self._head(_REPR_ROWS)
-        widths = [
-            max(len(name), *(len(row[at]) for row in rows)) if rows else len(name)
-            for at, name in enumerate(names)
-        ]
-        lines = [f"Result: {self._caption(total)}"]
-        lines += [
-            "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
-            for cells in (names, *rows)
-        ]
-        if total > len(rows):
-            lines.append(f"… {total - len(rows):,} more")
-        return "\n".join(lines)
+        return as_text(*self._head(_REPR_ROWS))
 
     def _repr_html_(self) -> str:
-        names, rows, total = self._head(_HTML_ROWS)
-        head = "".join(f"<th>{escape(name)}</th>" for name in names)
-        body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-        more = f", the first {len(rows)} shown" if total > len(rows) else ""
-        return (
-            f"<table><caption>{escape(self._caption(total))}{more}</caption>"
-            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-        )
+        return as_html(*self._head(_HTML_ROWS))
 
     def __rich__(self) -> Any:
-        from rich.table import Table
-        from rich.text import Text
-
-        names, rows, total = self._head(_HTML_ROWS)
-        more = f", the first {len(rows)} shown" if total > len(rows) else ""
-        table = Table(caption=Text(f"{self._caption(total)}{more}"))
-        for name in names:
-            table.add_column(Text(name))
-        for row in rows:
-            table.add_row(*map(Text, row))
-        return table
+        return as_rich(*self._head(_HTML_ROWS))
 
     def __reduce__(self) -> Any:
         raise InvalidInputError(
@@ -386,21 +356,19 @@ class Result:
             return [None if each is None else int(each) for each in found]
         return found
 
-    def _head(self, limit: int) -> tuple[list[str], list[list[str]], int]:
-        """Return the columns' names, the first rows as texts, and how many rows there are."""
+    def _head(self, limit: int) -> tuple[list[str], list[list[str]], str, int]:
+        """Return the columns' names, the first rows as texts, the caption, and how many rows there are."""
         table = self._whole()
         names = self._names(table)
         head = table.slice(0, limit)
-        columns = [list(map(_cell, self._shown(head, name))) for name in names]
+        columns = [list(map(cell, self._shown(head, name))) for name in names]
         shown = [printable(name) for name in names]  # of a run table these are metrics' ids
-        return shown, [list(row) for row in zip(*columns, strict=True)], table.num_rows
-
-    def _caption(self, total: int) -> str:
         notes = [
             f"thinned out from {value:,}" if name == _TOTAL else f"{name}={value}"
             for name, value in self._notes.items()
         ]
-        return counted(total, "row") + (f" ({', '.join(notes)})" if notes else "")
+        caption = counted(table.num_rows, "row") + (f" ({', '.join(notes)})" if notes else "")
+        return shown, [list(row) for row in zip(*columns, strict=True)], caption, table.num_rows
 
     def _shown(self, head: pa.Table, name: str) -> list[Any]:
         from metrics_lake.errors import FormatError
@@ -428,35 +396,3 @@ def _decoded(table: pa.Table) -> list[Any]:
     kind: list[Any] = [each or "null" for each in table.column("kind").to_pylist()]
     text = table.column("text").to_pylist() if "text" in names else [None] * table.num_rows
     return decode_columns(kind, table.column("value").to_pylist(), text)
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        text = f"{value:.6g}"
-    elif hasattr(value, "isoformat"):
-        text = value.isoformat(sep=" ") if hasattr(value, "hour") and hasattr(value, "year") else str(value)
-    elif isinstance(value, dict):
-        text = ", ".join(f"{key}={each}" for key, each in value.items())
-    else:
-        text = str(value)
-    text = printable(text)
-    return text if len(text) <= _CELL_WIDTH else f"{text[: _CELL_WIDTH - 1]}…"
-
-
-def printable(text: str) -> str:
-    r"""Return a text on one line, with what would move a cursor or change a colour escaped.
-
-    Ids and texts are anybody's: an escape sequence in one must not reach the terminal.
-
-    >>> printable("a\x1b[31mb\nc")
-    'a\\x1b[31mb c'
-    """
-    return text if text.isprintable() else "".join(map(_escaped, text))
-
-
-def _escaped(sign: str) -> str:
-    if sign.isprintable():
-        return sign
-    return " " if sign in "\n\t\r" else sign.encode("unicode_escape").decode("ascii")

@@ -17,7 +17,7 @@ from metrics_lake.cli import analysing, doctor, inspecting, reading, report, ui,
 from metrics_lake.cli.codes import FAILURE, STOPPED, USAGE, code_of
 from metrics_lake.cli.place import LakeCommand, LakeGroup, Place
 from metrics_lake.errors import MetricsLakeError
-from metrics_lake.result import printable
+from metrics_lake.printing import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from metrics_lake.errors import UnsupportedFormatError
-from metrics_lake.result import printable
+from metrics_lake.printing import printable
 from metrics_lake.values import decode, encode
 
 __all__ = ["Logged", "csv_cell", "json_cell", "logged", "table_cell"]

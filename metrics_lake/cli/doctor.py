@@ -12,7 +12,7 @@ from metrics_lake.cli.codes import FAILURE
 from metrics_lake.cli.output import Rows, chosen_format, write_rows
 from metrics_lake.cli.parameters import format_option
 from metrics_lake.cli.place import LakeCommand, Place
-from metrics_lake.result import printable
+from metrics_lake.printing import printable
 
 __all__ = ["doctor"]
 

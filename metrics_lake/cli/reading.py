@@ -31,8 +31,8 @@ from metrics_lake.cli.parameters import (
     tags_options,
 )
 from metrics_lake.cli.place import LakeCommand, Place
+from metrics_lake.printing import printable
 from metrics_lake.progress import progress_bar
-from metrics_lake.result import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
