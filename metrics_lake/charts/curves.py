@@ -178,11 +178,11 @@ def _tooltip(alt: Any, picture: Picture, value: str) -> Any:
 
 def _told_lines(picture: Picture) -> list[str]:
     """Return the lines that ``lifting`` tells of a point."""
-    tags = ["datum.series.tags"] if any(each["tags"] for each in picture.series) else []
     x = _x_text(picture, "datum")
     if not picture.is_time:
         x = f"'step ' + {x}" if picture.x_title == "step" else f"{x} + ' {picture.x_title}'"
-    return ["datum.series.resource", *tags, x, "'' + datum.y"]
+    tags = "(datum.series.tags ? datum.series.tags + ' · ' : '')"
+    return ["datum.series.resource", f"{tags} + {x}", "'' + datum.y"]
 
 
 def _x_text(picture: Picture, point: str) -> str:

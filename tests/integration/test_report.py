@@ -206,10 +206,10 @@ def test_hovering_names_the_nearest_of_all_points(lake, show):
 
 def test_a_lifted_line_keeps_its_gaps(lake, show):
     lake.log_series("a", "m", [1.0, 2.0, math.nan, 2.0, 1.0], steps=range(5))
-    lake.log_series("b", "m", [3.0, 4.0, 5.0, 4.0, 3.0], steps=range(5))
+    lake.log_series("b", "m", [3.0, 4.0, 5.0, 4.0, 3.0], steps=range(5), tags={"fold": 3})
     page = show(metrics="m")
     page.hover(*place(page, 1, 2))
-    words(page)
+    assert words(page)[1] == ["a", "step 1", "2"]
     drawn = page.evaluate(
         f"({ITEMS})({CURVES}, 'line').filter((each) => each.strokeWidth === 2).map((each) => each.defined)"
     )
@@ -217,6 +217,7 @@ def test_a_lifted_line_keeps_its_gaps(lake, show):
     # Nothing is at the gap: what is nearest to it is a point of the other line.
     page.hover(*place(page, 2, 2))
     page.wait(f"{CURVES}.data('nearest')[0].series.resource === 'b'")
+    assert words(page)[1] == ["b", "fold=3 · step 2", "5"]
 
 
 def test_it_follows_the_reader_into_the_dark(lake, show):
