@@ -22,9 +22,10 @@ from metrics_lake.errors import (
     SnapshotExpired,
     StorageError,
 )
+from metrics_lake.globs import glob
 from metrics_lake.handle import Resource
 from metrics_lake.lake import MetricsLake
-from metrics_lake.resources import glob, register_resource
+from metrics_lake.resources import register_resource
 from metrics_lake.tracker import BaseMetricsTracker
 from metrics_lake.writer import Receipt, Status
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from metrics_lake.resources import canonical_tags, resource_key
+from metrics_lake.resources import resource_key
+from metrics_lake.tags import canonical_tags
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from metrics_lake.cli.output import note
 from metrics_lake.errors import NotFoundError
-from metrics_lake.resources import Glob, nearest
+from metrics_lake.globs import Glob
+from metrics_lake.resources import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from metrics_lake.resources import Glob, glob
+from metrics_lake.globs import Glob, glob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from metrics_lake.resources import Glob, glob
+from metrics_lake.globs import Glob, glob
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

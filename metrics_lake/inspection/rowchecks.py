@@ -12,8 +12,8 @@ import pyarrow.compute
 from metrics_lake import query
 from metrics_lake.commits import may_contain
 from metrics_lake.errors import CorruptObjectError
-from metrics_lake.resources import tags_from_key, tags_key
 from metrics_lake.schema import TABLES, arrow_schema
+from metrics_lake.tags import tags_from_key, tags_key
 from metrics_lake.values import KINDS
 
 if TYPE_CHECKING:

@@ -19,8 +19,9 @@ from metrics_lake.points import (
     timestamp_column,
     values_of,
 )
-from metrics_lake.resources import canonical_tags, check_id, resource_key, tags_key
+from metrics_lake.resources import check_id, resource_key
 from metrics_lake.schema import METRICS, arrow_schema
+from metrics_lake.tags import canonical_tags, tags_key
 from metrics_lake.values import encode
 from metrics_lake.writer import (
     KIND_CODES,

@@ -19,8 +19,9 @@ from metrics_lake.maintenance.vacuuming import vacuum
 from metrics_lake.points import checked_timestamp
 from metrics_lake.progress import progress_bar
 from metrics_lake.reader.selection import Ids
-from metrics_lake.resources import canonical_tags, resource_ids, tags_key
+from metrics_lake.resources import resource_ids
 from metrics_lake.schema import METRICS, TABLES
+from metrics_lake.tags import canonical_tags, tags_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -268,7 +268,7 @@ def parameters(
     >>> parameters(lake, "acc").table.to_pylist()
     [{'resource': 'digits/run-1', 'params/lr': 0.1, 'acc': 0.9}]
     """
-    from metrics_lake.resources import glob
+    from metrics_lake.globs import glob
 
     values = lake.compare(resources, [metric], stat=stat, where=where, tags=tags, at=at).arrow()
     given = lake.compare(resources, glob(f"{_PARAMS}*"), where=where, at=at).arrow()

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from metrics_lake.errors import InvalidInputError
-from metrics_lake.resources import MAX_ID_LENGTH
+from metrics_lake.texts import MAX_ID_LENGTH
 
 __all__ = [
     "EARLIEST_MICROS",

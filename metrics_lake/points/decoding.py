@@ -21,8 +21,8 @@ from metrics_lake.points.frames import (
     SERIES_PART,
     START,
 )
-from metrics_lake.resources import tags_from_key
 from metrics_lake.schema import METRICS, arrow_schema
+from metrics_lake.tags import tags_from_key
 from metrics_lake.values import KINDS
 
 if TYPE_CHECKING:

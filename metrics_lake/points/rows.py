@@ -11,8 +11,10 @@ from metrics_lake.points.arguments import EARLIEST_MICROS, LATEST_MICROS
 from metrics_lake.points.columns import Numbers
 from metrics_lake.points.decoding import decode_frames
 from metrics_lake.points.frames import PointFields, SeriesEncoder, SeriesKey, split_frames
-from metrics_lake.resources import MAX_ID_LENGTH, canonical_tags, check_id, nearest, tags_from_key, tags_key
+from metrics_lake.resources import check_id, nearest
 from metrics_lake.schema import METRICS, arrow_schema
+from metrics_lake.tags import canonical_tags, tags_from_key, tags_key
+from metrics_lake.texts import MAX_ID_LENGTH
 from metrics_lake.values import KINDS, encode
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from metrics_lake.predictions import FINAL_SCHEMA, PredictionMetrics, finalize, 
 from metrics_lake.predictions.long import Long
 from metrics_lake.predictions.roles import RESERVED_SEGMENTS
 from metrics_lake.predictions.state import merge_long
-from metrics_lake.resources import canonical_tags, tags_from_key, tags_key
+from metrics_lake.tags import canonical_tags, tags_from_key, tags_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

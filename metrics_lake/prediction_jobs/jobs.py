@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from metrics_lake.errors import InvalidInputError, NotFoundError
+from metrics_lake.globs import Glob
 from metrics_lake.points import checked_timestamp
 from metrics_lake.prediction_jobs.answers import Answer, Coverage, Wanted, answer, checked_tags, point_rows
 from metrics_lake.prediction_jobs.reference import is_job, is_path, reference_state
@@ -23,7 +24,7 @@ from metrics_lake.predictions.roles import every_text
 from metrics_lake.predictions.rollup import one_job
 from metrics_lake.predictions.state import long_state
 from metrics_lake.progress import progress_bar
-from metrics_lake.resources import Glob, nearest, resource_key
+from metrics_lake.resources import nearest, resource_key
 from metrics_lake.result import Result
 from metrics_lake.schema import GROUND_TRUTH, METRICS, PREDICTION_STATES, PREDICTIONS
 

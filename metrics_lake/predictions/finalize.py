@@ -22,7 +22,7 @@ from metrics_lake.predictions.rollup import rolled_up
 from metrics_lake.predictions.rows import OUT, measured
 from metrics_lake.predictions.schema import FINAL_SCHEMA
 from metrics_lake.predictions.state import merge_long
-from metrics_lake.resources import tags_from_key
+from metrics_lake.tags import tags_from_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

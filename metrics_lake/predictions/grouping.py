@@ -10,7 +10,7 @@ import polars as pl
 from metrics_lake.errors import InvalidInputError
 from metrics_lake.predictions.long import Long
 from metrics_lake.predictions.passes import BAD, Pass, grouped, packed, selected
-from metrics_lake.resources import canonical_tags, tags_key
+from metrics_lake.tags import canonical_tags, tags_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -21,7 +21,7 @@ from metrics_lake.predictions.cells import coarsen
 from metrics_lake.predictions.nested import from_lists, to_lists
 from metrics_lake.predictions.params import merge_params
 from metrics_lake.predictions.schema import LISTS, STATE_SCHEMA, STATE_VERSION
-from metrics_lake.resources import tags_from_key
+from metrics_lake.tags import tags_from_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -11,7 +11,7 @@ from metrics_lake.predictions._text import quoted
 from metrics_lake.predictions.long import Long
 from metrics_lake.predictions.params import merge_params
 from metrics_lake.predictions.roles import every_text
-from metrics_lake.resources import tags_from_key, tags_key
+from metrics_lake.tags import tags_from_key, tags_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

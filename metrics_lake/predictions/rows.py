@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute
 
-from metrics_lake.resources import tags_from_key
+from metrics_lake.tags import tags_from_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -16,7 +16,7 @@ from metrics_lake import query, series
 from metrics_lake.errors import AmbiguousSeriesError
 from metrics_lake.reader.selection import Ids, Selection
 from metrics_lake.reader.table import has_later
-from metrics_lake.resources import tags_from_key
+from metrics_lake.tags import tags_from_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -13,9 +13,10 @@ from metrics_lake.points import checked_step
 from metrics_lake.reader.cells import cell_column, is_exact, numbers_column
 from metrics_lake.reader.overview import EXACT_COLUMNS, Overview, check_unambiguous, one_series
 from metrics_lake.reader.selection import Ids, IdsLike, Selection, Steps
-from metrics_lake.resources import canonical_tags, check_id, nearest, tags_key
+from metrics_lake.resources import check_id, nearest
 from metrics_lake.result import Exact, Result
 from metrics_lake.schema import METRICS
+from metrics_lake.tags import canonical_tags, tags_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

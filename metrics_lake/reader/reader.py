@@ -16,9 +16,10 @@ from metrics_lake.reader.overview import Overview, ambiguous_series
 from metrics_lake.reader.recent import SCAN_ROWS
 from metrics_lake.reader.selection import Ids, IdsLike, Selection, Steps, StepsLike
 from metrics_lake.reader.table import TableReader
-from metrics_lake.resources import canonical_tags, nearest, tags_key
+from metrics_lake.resources import nearest
 from metrics_lake.result import Result
 from metrics_lake.schema import METRICS
+from metrics_lake.tags import canonical_tags, tags_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -12,8 +12,10 @@ import pyarrow.compute
 
 from metrics_lake.commits.bloom import may_contain
 from metrics_lake.errors import InvalidInputError
+from metrics_lake.globs import Glob
 from metrics_lake.points import checked_step, checked_timestamp
-from metrics_lake.resources import Glob, canonical_tags, check_id
+from metrics_lake.resources import check_id
+from metrics_lake.tags import canonical_tags
 
 if TYPE_CHECKING:
     from metrics_lake.commits import ColumnStats, DataFile

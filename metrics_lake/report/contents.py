@@ -96,7 +96,7 @@ def _asked(overview: pa.Table, metrics: Any) -> pa.Table:
     """Return the metrics that were asked for, those asked for by id in their order."""
     import pyarrow as pa
 
-    from metrics_lake.resources import Glob
+    from metrics_lake.globs import Glob
 
     wanted = [metrics] if isinstance(metrics, str | Glob) else list(metrics)
     names: list[Any] = overview.column("metric").to_pylist()

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from metrics_lake.errors import ClosedError, InvalidInputError, JournalError, JournalFullError
 from metrics_lake.journal import Journal, MemoryJournal, Segment, SegmentHeader, utc_day
 from metrics_lake.points import PointFields, SeriesKey, checked_step, checked_timestamp
-from metrics_lake.resources import canonical_tags, check_id, resource_key, tags_key
+from metrics_lake.resources import check_id, resource_key
 from metrics_lake.schema import METRICS
+from metrics_lake.tags import canonical_tags, tags_key
 from metrics_lake.values import KINDS, encode
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from metrics_lake import AmbiguousSeriesError, MetricsLake
-from metrics_lake.resources import canonical_tags, tags_key
+from metrics_lake.tags import canonical_tags, tags_key
 
 START = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 RESOURCES = ["a", "A", "b/é", "\U00010000"]

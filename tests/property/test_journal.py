@@ -14,7 +14,7 @@ from metrics_lake.journal import SegmentHeader
 from metrics_lake.journal.content import parse_segment
 from metrics_lake.journal.segments import MemorySegment
 from metrics_lake.points import Point, point_rows, rows_frame
-from metrics_lake.resources import canonical_tags, tags_key
+from metrics_lake.tags import canonical_tags, tags_key
 from metrics_lake.values import KINDS, decode, encode
 
 HEADER = SegmentHeader(writer="0" * 32, table="metrics", first=3, date="2026-01-01", lake_id=None)

@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics_lake.resources import canonical_tags, glob, nearest, resource_key, tags_from_key, tags_key
+from metrics_lake.globs import glob
+from metrics_lake.resources import nearest, resource_key
+from metrics_lake.tags import canonical_tags, tags_from_key, tags_key
 
 PARTS = st.lists(
     st.text("ab/~01\\", min_size=1, max_size=6) | st.text(min_size=1, max_size=6), min_size=1

@@ -14,17 +14,9 @@ import pytest
 
 from metrics_lake import resources
 from metrics_lake.errors import CorruptObjectError, InvalidInputError
-from metrics_lake.resources import (
-    Glob,
-    canonical_tags,
-    check_id,
-    glob,
-    nearest,
-    register_resource,
-    resource_key,
-    tags_from_key,
-    tags_key,
-)
+from metrics_lake.globs import Glob, glob
+from metrics_lake.resources import check_id, nearest, register_resource, resource_key
+from metrics_lake.tags import canonical_tags, tags_from_key, tags_key
 
 HOSTILE = [
     *(

@@ -17,9 +17,9 @@ from metrics_lake.commits.parquet import encode_rows
 from metrics_lake.commits.sorting import sort_rows
 from metrics_lake.layout import InboxName, sidecar_key
 from metrics_lake.reader import Reader
-from metrics_lake.resources import canonical_tags, tags_key
 from metrics_lake.schema import METRICS, arrow_schema
 from metrics_lake.storage import open_storage
+from metrics_lake.tags import canonical_tags, tags_key
 from metrics_lake.testing import CountingStorage
 from metrics_lake.values import encode
 

@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from metrics_lake.errors import AmbiguousSeriesError
-from metrics_lake.resources import Glob, canonical_tags, tags_from_key, tags_key
+from metrics_lake.globs import Glob
 from metrics_lake.storage import open_storage
+from metrics_lake.tags import canonical_tags, tags_from_key, tags_key
 from metrics_lake.values import decode
 
 RESOURCES = ["a", "a/b", "é", "￿", "\U00010000", "a*"]

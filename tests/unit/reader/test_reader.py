@@ -16,8 +16,8 @@ from metrics_lake.errors import (
     ObjectNotFoundError,
     SnapshotExpired,
 )
+from metrics_lake.globs import glob
 from metrics_lake.layout import log_key, sidecar_key
-from metrics_lake.resources import glob
 from metrics_lake.schema import METRICS, arrow_schema
 
 

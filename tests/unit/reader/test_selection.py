@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from metrics_lake import query
 from metrics_lake.commits import ColumnStats, DataFile
 from metrics_lake.commits.bloom import make_bloom
+from metrics_lake.globs import Glob
 from metrics_lake.reader.selection import Ids, Selection
-from metrics_lake.resources import Glob
 
 TEXT = st.text(st.sampled_from("ab*?/é￿\U00010000"), min_size=1, max_size=4)
 FILE = DataFile("metrics/month=2026-09/x.parquet", 1, 1, "2026-09", {}, True, None, "d")
