@@ -133,7 +133,10 @@ class LakeAccess:
                 compactor = self._new_compactor(lake)
                 self._compactor = compactor
                 self._reader = Reader(
-                    self._storage, pending=self._writer.pending, noticed=self._noticer(compactor)
+                    self._storage,
+                    pending=self._writer.pending,
+                    published=self._writer.take_published,
+                    noticed=self._noticer(compactor),
                 )
             return self._reader
 

@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.compute
 
 from metrics_lake import query
-from metrics_lake.commits.sorting import sort_rows
 from metrics_lake.errors import InvalidInputError
 from metrics_lake.reader.selection import Ids, Selection
 from metrics_lake.schema import METRICS, TABLES, arrow_schema
@@ -338,7 +337,8 @@ def rows_to_copy(source: Selection, resource: str, to: str | None) -> tuple[Sele
 def copied_rows(rows: pa.Table, resource: str, to: str) -> pa.Table:
     """Do what ``rows_to_copy`` says in Arrow, for the few rows of the two resources that are in memory.
 
-    Planning and running that query takes five times as long as copying what one run logged.
+    Planning and running that query takes five times as long as copying what one run logged. The rows come in
+    no order: whoever commits them sorts them by month first.
     """
     there = rows.filter(pc.equal(rows.column("resource"), to))
     rows = rows.filter(pc.equal(rows.column("resource"), resource))
@@ -348,7 +348,7 @@ def copied_rows(rows: pa.Table, resource: str, to: str) -> pa.Table:
     for name, text in (("resource", to), ("origin", resource)):
         index = rows.schema.get_field_index(name)
         rows = rows.set_column(index, rows.schema.field(index), pa.repeat(text, rows.num_rows))
-    return sort_rows(METRICS, rows)
+    return rows
 
 
 def _identities(rows: pa.Table) -> Iterable[tuple[str, int]]:

@@ -43,6 +43,10 @@ def _nothing_pending(_: str) -> tuple[PendingRun, ...]:
     return ()
 
 
+def _nothing_published(_: str) -> None:
+    return None
+
+
 def _unnoticed(_: Snapshot) -> None:
     return None
 
@@ -53,6 +57,7 @@ class Reader:
     Args:
         storage: The lake's objects.
         pending: Gives this process's own rows of a table that may not be published yet.
+        published: Gives the rows of an inbox object by its key, where this process has just published it.
         cache_bytes: How much of footers and series sidecars is kept in memory.
         recent_bytes: How much of the decoded inbox is kept in memory, per table.
         scan_rows: Up to how many rows a part of the inbox is searched row by row.
@@ -63,6 +68,7 @@ class Reader:
         storage: Storage,
         *,
         pending: Callable[[str], Sequence[PendingRun]] = _nothing_pending,
+        published: Callable[[str], pa.Table | None] = _nothing_published,
         cache_bytes: int = _CACHE_BYTES,
         recent_bytes: int = _RECENT_BYTES,
         scan_rows: int = SCAN_ROWS,
@@ -70,6 +76,7 @@ class Reader:
     ) -> None:
         self._storage = storage
         self._pending = pending
+        self._published = published
         self._cache = ByteCache(cache_bytes)
         self._recent_bytes = recent_bytes
         self._scan_rows = scan_rows
@@ -93,6 +100,7 @@ class Reader:
                 self._recent_bytes,
                 self._scan_rows,
                 self._noticed,
+                self._published,
             )
             found = self._tables.setdefault(name, made)
         return found
@@ -312,7 +320,7 @@ class Reader:
         to: str | None = None,
         snapshot: Snapshot | None = None,
     ) -> pa.RecordBatchReader:
-        """Return a resource's rows in the table's schema and sort order, values never decoded.
+        """Return a resource's rows in the table's schema, values never decoded; without ``to`` in its order.
 
         Args:
             resource: A literal id.

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 
 from metrics_lake import series
-from metrics_lake.commits.parquet import decode_rows
+from metrics_lake.commits.parquet import conform, decode_rows
 from metrics_lake.errors import CorruptObjectError
 from metrics_lake.schema import arrow_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from metrics_lake.commits import LiveFile
     from metrics_lake.storage import Storage
@@ -82,12 +82,16 @@ class Recent:
         storage: The lake's objects.
         table: The table's name.
         limit_bytes: How many bytes of rows are kept; of larger inboxes the summaries alone are.
+        published: Gives the rows of an object by its key, where this process has just published it.
     """
 
-    def __init__(self, storage: Storage, table: str, limit_bytes: int) -> None:
+    def __init__(
+        self, storage: Storage, table: str, limit_bytes: int, published: Callable[[str], pa.Table | None]
+    ) -> None:
         self._storage = storage
         self._table = table
         self._limit_bytes = limit_bytes
+        self._published = published
         self._lock = Lock()
         self._inbox: tuple[LiveFile, ...] = ()
         self._groups: tuple[Group, ...] = ()
@@ -107,13 +111,27 @@ class Recent:
             groups = self._kept(inbox)
             known = {live.name for group in groups for live in group.files}
             for batch in _batches([live for live in inbox if live.name not in known]):
-                rows = pa.concat_tables(read_live(self._storage, self._table, batch)).combine_chunks()
+                rows = pa.concat_tables(self._rows(batch)).combine_chunks()
                 groups.append(Group(batch, rows.num_rows, rows))
                 self._merge_tail(groups)
                 self._enforce_limit(groups)
             self._inbox = inbox
             self._groups = tuple(groups)
             return self._groups
+
+    def _rows(self, batch: Sequence[LiveFile]) -> list[pa.Table]:
+        """Return the rows that count of each object, reading those that this process does not have."""
+        schema = arrow_schema(self._table)
+        found = {}
+        for live in batch:
+            rows = self._published(live.name.key)
+            if rows is not None:
+                found[live.name] = _that_count(live, conform(rows, schema))
+        rest = [live for live in batch if live.name not in found]
+        if rest:
+            read = read_live(self._storage, self._table, rest)
+            found |= zip((live.name for live in rest), read, strict=True)
+        return [found[live.name] for live in batch]
 
     def _kept(self, inbox: tuple[LiveFile, ...]) -> list[Group]:
         """Return what is known of these objects already."""
@@ -180,6 +198,11 @@ def _decoded(table: str, live: LiveFile, data: bytes) -> pa.Table:
             hint="inspect.verify() lists what is damaged.",
             key=name.key,
         )
+    return _that_count(live, rows)
+
+
+def _that_count(live: LiveFile, rows: pa.Table) -> pa.Table:
+    name = live.name
     if live.keep == ((name.first, name.last),):
         return rows
     # Rows are sorted by seq without holes, so a range of seq is a slice.

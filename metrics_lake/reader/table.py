@@ -43,6 +43,8 @@ class TableReader:
         cache: Keeps footers and sidecars by name.
         recent_bytes: How many bytes of inbox rows are kept decoded.
         scan_rows: Up to how many rows a part of the inbox is searched row by row.
+        noticed: Told of each snapshot.
+        published: Gives the rows of an inbox object by its key, where this process has just published it.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class TableReader:
         recent_bytes: int,
         scan_rows: int = SCAN_ROWS,
         noticed: Callable[[Snapshot], object] = lambda _: None,
+        published: Callable[[str], pa.Table | None] = lambda _: None,
     ) -> None:
         self.storage = storage
         self.table = table
@@ -62,7 +65,7 @@ class TableReader:
         self._cache = cache
         self._scan_rows = scan_rows
         self._noticed = noticed
-        self._recent = Recent(storage, table, recent_bytes)
+        self._recent = Recent(storage, table, recent_bytes, published)
         self._data_files = DataFiles(storage, table, cache)
         self._scanner = Scanner(storage, table, self._data_files)
 

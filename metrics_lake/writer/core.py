@@ -31,13 +31,15 @@ from metrics_lake.writer.exit import close_at_exit
 from metrics_lake.writer.identity import new_writer_id
 from metrics_lake.writer.journaling import Journaling, WriterSettings, publishing_order
 from metrics_lake.writer.outbox import Outbox, warn_in_background
-from metrics_lake.writer.pending import PendingRows
+from metrics_lake.writer.pending import PendingRows, PublishedRows
 from metrics_lake.writer.publishing import publish_end
 from metrics_lake.writer.receipts import Receipt, Status
 from metrics_lake.writer.threads import Publisher, Syncer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    import pyarrow as pa
 
     from metrics_lake.commits import PendingRun
     from metrics_lake.lakefile import LakeFile
@@ -74,7 +76,14 @@ class Writer(Journaling):
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._opening = threading.Lock()
-        self._outbox = Outbox(self._storage, self._changed, self._take_new_identity, self._settings.state_dir)
+        self._published = PublishedRows()
+        self._outbox = Outbox(
+            self._storage,
+            self._changed,
+            self._take_new_identity,
+            self._settings.state_dir,
+            self._published.keep,
+        )
         self._publisher = Publisher(self._changed, self._outbox, self._seal_all, self._bind, self._let_go)
         self._publisher.after_publishing = self._after_publishing
         self._syncer = Syncer(self._changed, self._outbox)
@@ -348,6 +357,10 @@ class Writer(Journaling):
                 if current is not None:
                     segments.append((current, current.size_bytes))
             return self._pending[table].runs(segments) if segments else []
+
+    def take_published(self, key: str) -> pa.Table | None:
+        """Return the rows of an object that this writer has published, once, where it still has them."""
+        return self._published.take(key)
 
     def report(self, name: str, problem: str) -> None:
         """Keep a background problem for ``status()`` and warn of it once."""

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    import pyarrow as pa
+
     from metrics_lake.storage import Storage
 
 __all__ = ["LakeReplacedError", "Outbox"]
@@ -58,6 +60,7 @@ class Outbox:
         on_clone: Called when somebody else turns out to use the writer's id; gives the queued segments
             another one.
         state_dir: The folder for journals that the user named, or None.
+        keep: Given the key and the rows of each object that was published.
 
     Attributes:
         lake: The lake, once it was reached.
@@ -78,8 +81,10 @@ class Outbox:
         changed: threading.Condition,
         on_clone: Callable[[str], None],
         state_dir: str | os.PathLike[str] | None = None,
+        keep: Callable[[str, pa.Table], None] = lambda key, rows: None,
     ) -> None:
         self._storage = storage
+        self._keep = keep
         self._changed = changed
         self._on_clone = on_clone
         self._state_dir = state_dir
@@ -242,7 +247,7 @@ class Outbox:
             self._lose(segment, what, losses)
             return False
         if content.row_count:
-            self.count(publish_segment(self._storage, lake.lake_id, content))
+            self.count(publish_segment(self._storage, lake.lake_id, content, self._keep))
         lost = segment.row_count - content.row_count
         if content.tail_is_damaged or lost > 0:
             rest = f"{lost:,} of its points" if lost > 0 else "what follows"

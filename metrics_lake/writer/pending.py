@@ -1,4 +1,4 @@
-"""Rows that are in the journal and not yet published, decoded for this process's own reads.
+"""Rows that are in the journal or were just published, decoded for this process's own reads.
 
 A segment's bytes are the only copy that is kept for certain. Decoded rows are remembered up to a limit and
 extended by what was appended since; beyond the limit they are decoded again at each read, so that memory
@@ -8,6 +8,7 @@ stays flat however long the store is down.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from metrics_lake.points import END, HEADER, FrameDecoder, split_frames
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
     from metrics_lake.commits import PendingRun
     from metrics_lake.journal import SealedSegment
 
-__all__ = ["PendingRows"]
+__all__ = ["PendingRows", "PublishedRows"]
 
 MAX_DECODED_BYTES: Final = 64 << 20
 _MAX_CHUNKS: Final = 16
+_KEPT_BYTES: Final = 1 << 20
 
 
 @dataclass(slots=True)
@@ -89,3 +91,32 @@ class PendingRows:
                 remembered[key] = known
         self._known = remembered
         return runs
+
+
+class PublishedRows:
+    """Rows of the objects that this process published last, up to 1 MiB; thread-safe.
+
+    They spare its next read a request and the decoding of each: whoever copies what was just logged, or
+    reads it back, needs them.
+    """
+
+    def __init__(self) -> None:
+        self._rows: dict[str, pa.Table] = {}
+        self._size_bytes = 0
+        self._lock = Lock()
+
+    def keep(self, key: str, rows: pa.Table) -> None:
+        """Keep the rows of an object; the oldest ones make room."""
+        with self._lock:
+            self._rows[key] = rows
+            self._size_bytes += rows.nbytes
+            while self._size_bytes > _KEPT_BYTES:
+                self._size_bytes -= self._rows.pop(next(iter(self._rows))).nbytes
+
+    def take(self, key: str) -> pa.Table | None:
+        """Return the rows of an object, and keep them no longer; None where they are not here."""
+        with self._lock:
+            rows = self._rows.pop(key, None)
+            if rows is not None:
+                self._size_bytes -= rows.nbytes
+            return rows

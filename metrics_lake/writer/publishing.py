@@ -10,6 +10,8 @@ from metrics_lake.layout import InboxName
 from metrics_lake.schema import FORMAT_VERSION, SCHEMA_VERSION, arrow_schema
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pyarrow as pa
 
     from metrics_lake.journal import SegmentContent
@@ -35,8 +37,16 @@ class Published:
     size_bytes: int
 
 
-def publish_segment(storage: Storage, lake_id: str, content: SegmentContent) -> Published:
+def publish_segment(
+    storage: Storage, lake_id: str, content: SegmentContent, keep: Callable[[str, pa.Table], None]
+) -> Published:
     """Publish a sealed segment as one object; repeating it changes nothing.
+
+    Args:
+        storage: The store.
+        lake_id: The lake.
+        content: What the segment holds.
+        keep: Given the object's key and rows, once the store has them.
 
     Raises:
         ClonedIdentityError: The object is there and holds other rows.
@@ -51,7 +61,10 @@ def publish_segment(storage: Storage, lake_id: str, content: SegmentContent) -> 
         date=header.date,
         is_end=content.is_end,
     )
-    return publish_rows(storage, lake_id, name, content.rows(), content.digest)
+    rows = content.rows()
+    published = publish_rows(storage, lake_id, name, rows, content.digest)
+    keep(name.key, rows)
+    return published
 
 
 def publish_end(storage: Storage, lake_id: str, table: str, writer: str, end: int, date: str) -> Published:

@@ -60,6 +60,31 @@ def published(storage):
     ]
 
 
+def test_rows_that_were_just_published_are_at_hand_once(make, storage):
+    writer = make()
+    for value in (1.0, "text", None, float("nan")):
+        log(writer, value, step=3, tags={"fold": 1})
+    writer.flush()
+    (name,) = inbox(storage)
+    rows = writer.take_published(name.key)
+    stored = decode_rows(METRICS, storage.inner.get(name.key), key=name.key)
+    assert rows.schema == stored.schema
+    assert repr(rows.to_pylist()) == repr(stored.to_pylist())
+    assert writer.take_published(name.key) is None
+
+
+def test_few_published_rows_are_kept(make, storage):
+    writer = make()
+    for number in range(4):
+        log(writer, str(number) * 400_000)
+        writer.flush()
+    kept = [writer.take_published(name.key) is not None for name in inbox(storage)]
+    assert kept == [False, False, True, True]
+    log(writer, "x" * 2_000_000)
+    writer.flush()
+    assert writer.take_published(inbox(storage)[-1].key) is None
+
+
 def wait_until(is_so, seconds=20.0):
     deadline = time.monotonic() + seconds
     while not is_so():
