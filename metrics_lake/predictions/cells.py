@@ -22,6 +22,7 @@ __all__ = [
     "NUMBER_RESOLUTION",
     "SCORE_CELLS",
     "SCORE_CODES",
+    "SCORE_MIDDLE",
     "SCORE_RESOLUTION",
     "cell_of_key",
     "coarsen",
@@ -53,6 +54,9 @@ SCORE_CELLS: Final = 2 * _TAIL + _MIDDLE
 
 SCORE_CODES: Final = 1 << 20
 """Codes of :func:`score_code` are below this, with room for 100,000 steps of the caller's own."""
+
+SCORE_MIDDLE: Final = _TAIL + 2048
+"""The code of 1/2; those from 1/16 to 15/16 follow one another, and outside go on by 128 for each halving."""
 
 
 def score_cell(score: pl.Expr) -> pl.Expr:

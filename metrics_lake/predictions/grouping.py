@@ -180,7 +180,8 @@ def aggregate_all(frame: pl.LazyFrame, roles: Roles, passes: Sequence[Pass]) -> 
     grouping = group_columns(roles)
     found = packed(frame, roles, counted, grouping)
     if found is None:
-        found = grouped(frame, roles, [replace(one, keys={**one.keys, **grouping}) for one in counted])
+        plain = [replace(one, keys={**one.keys, **grouping}, cells=None) for one in counted]
+        found = grouped(frame, roles, plain)
     return [_groups(rows, roles) for rows in found]
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
+from metrics_lake.predictions.counting import Cells, Counts
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -38,11 +40,13 @@ class Pass:
         keys: The columns to group by; ``k`` is the integer key.
         values: Columns for the aggregates to use.
         aggregates: What to compute.
+        cells: What of it is found by counting, where the aggregates are ``n``, ``low`` and ``high``.
     """
 
     keys: Mapping[str, pl.Expr]
     values: Mapping[str, pl.Expr]
     aggregates: Sequence[pl.Expr]
+    cells: Cells | None = None
 
     def run(self, frame: pl.LazyFrame) -> pl.DataFrame:
         """Return the groups of a frame's rows."""
@@ -94,17 +98,22 @@ def grouped(frame: pl.LazyFrame, roles: Roles, passes: Sequence[Pass]) -> list[p
     if not all(one.adds_up for one in passes) or not is_sliced(frame, roles):
         return [one.run(frame) for one in passes]
     inputs = sorted(set().union(*(one.inputs for one in passes)))
+    counts = [None if one.cells is None else Counts(one.cells) for one in passes]
     held: list[list[pl.DataFrame]] = [[] for _ in passes]
-    height = _height(frame)
-    for start in range(0, height, SLICE_ROWS):
+    for start in range(0, _height(frame), SLICE_ROWS):
         part = frame.slice(start, SLICE_ROWS)
         if len(passes) > 1:  # read once for all of them
             part = part.select(inputs).collect(engine="streaming").lazy()
-        for one, parts in zip(passes, held, strict=True):
-            parts.append(one.run(part))
-            if len(parts) == _HELD_SLICES or start + SLICE_ROWS >= height:
+        for one, count, parts in zip(passes, counts, held, strict=True):
+            rows = part if count is None else count.add(part.collect()).lazy()
+            parts.append(one.run(rows))
+            if len(parts) == _HELD_SLICES:
                 parts[:] = [one.merged(parts)]
-    return [parts[0] for parts in held]
+    for count, parts in zip(counts, held, strict=True):
+        if count is not None:
+            key = pl.col("k").cast(pl.UInt64) + pl.col("g").cast(pl.UInt64) * _SEGMENT
+            parts.append(count.finish().select(key, "n", "low", "high"))
+    return [one.merged(parts) for one, parts in zip(passes, held, strict=True)]
 
 
 def packed(
@@ -125,7 +134,14 @@ def packed(
         grouping["by_0"].cast(dtype).to_physical().fill_null(_NULL_SEGMENT).alias(_CODE)
     )
     above = pl.col(_CODE).cast(pl.UInt64) * _SEGMENT
-    coded = [replace(one, keys={"k": one.keys["k"].cast(pl.UInt64) + above}) for one in passes]
+    coded = [
+        replace(
+            one,
+            keys={"k": one.keys["k"].cast(pl.UInt64) + above},
+            cells=None if one.cells is None else replace(one.cells, group=pl.col(_CODE)),
+        )
+        for one in passes
+    ]
     try:
         found = grouped(frame, roles, coded)
     except pl.exceptions.ComputeError as error:

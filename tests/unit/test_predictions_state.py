@@ -23,6 +23,7 @@ from metrics_lake.predictions import (
     Multiclass,
     PredictionMetrics,
     Regression,
+    counting,
     finalize,
     merge_states,
     metric_points,
@@ -151,10 +152,43 @@ def test_slices_give_the_state_of_all_rows_at_once(options, monkeypatch):
         data = data.with_columns(s=pl.when(row % 73 == 0).then(1.5).otherwise("s"))
     whole = prediction_state(data, **options)
     monkeypatch.setattr(passes, "SLICE_ROWS", 170)
-    sliced = prediction_state(data, **options)
+    assert_same_states(prediction_state(data, **options), whole)
+
+
+SPREADS = {
+    "continuous": pl.col("s"),
+    "few values": (pl.col("s") * 20).round() / 20,
+    "two values in a cell": pl.when("y").then(0.3).otherwise(0.3 + 2**-20),
+    "a value, then another": pl.when(pl.col("row") < 1500).then(0.3).otherwise(0.3 + 2**-20),
+    "at the ends": pl.when(pl.col("s") > 0.5).then(1 - pl.col("s") ** 60).otherwise(pl.col("s") ** 60),
+    "0, -0 and 1": pl.when(pl.col("s") > 0.6).then(1.0).when(pl.col("s") > 0.3).then(0.0).otherwise(-0.0),
+}
+
+
+@pytest.mark.parametrize("groups", [2, 64])
+@pytest.mark.parametrize("spread", SPREADS)
+def test_counting_cells_gives_what_hashing_them_does(spread, groups, monkeypatch):
+    row = pl.int_range(pl.len())
+    data = sample(3000).with_columns(row=row).with_columns(s=SPREADS[spread])
+    data = data.with_columns(
+        s=pl.when(row % 97 == 0).then(None).otherwise("s"),
+        y=pl.when(row % 71 == 0).then(float("nan")).when(row % 83 != 0).then(pl.col("y").cast(pl.Float64)),
+        country=pl.when(row % 79 != 0).then("country"),
+    )
+    options = {"score": "s", "truth": "y", "by": "country"}
+    whole = prediction_state(data, **options)
+    monkeypatch.setattr(passes, "SLICE_ROWS", 800)
+    limits = {"_AT_ONCE": 150, "_WAITING": 90, "_LEARNT": 60, "GROUPS": groups}
+    for name, limit in limits.items():
+        monkeypatch.setattr(counting, name, limit)
+    assert_same_states(prediction_state(data, **options), whole)
+
+
+def assert_same_states(found, expected):
+    """Check that two states hold the same, floats to 1e-12."""
     plain = ["segment_key", "window_start", "n", "excluded", "params", "sum_w"]
     order = [(name, "ascending") for name in plain[:2]]
-    heads = [pl.from_arrow(state.sort_by(order).select(plain)) for state in (sliced, whole)]
+    heads = [pl.from_arrow(state.sort_by(order).select(plain)) for state in (found, expected)]
     assert_frame_equal(*heads, rel_tol=1e-12, abs_tol=0)
     for table, keys in (
         ("cells", ["cell", "y"]),
@@ -162,9 +196,8 @@ def test_slices_give_the_state_of_all_rows_at_once(options, monkeypatch):
         ("calib", ["bin", "yhat", "y"]),
         ("moments", ["of"]),
     ):
-        assert_frame_equal(
-            *(rows_of(state, table, keys) for state in (sliced, whole)), rel_tol=1e-12, abs_tol=0
-        )
+        rows = [rows_of(state, table, keys) for state in (found, expected)]
+        assert_frame_equal(*rows, rel_tol=1e-12, abs_tol=0)
 
 
 def test_state_has_the_declared_columns_whatever_the_task():

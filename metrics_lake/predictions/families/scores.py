@@ -10,7 +10,15 @@ import polars as pl
 
 from metrics_lake.errors import InvalidInputError
 from metrics_lake.predictions._text import quoted
-from metrics_lake.predictions.cells import SCORE_CODES, SCORE_RESOLUTION, score_cell, score_code, step
+from metrics_lake.predictions.cells import (
+    SCORE_CODES,
+    SCORE_MIDDLE,
+    SCORE_RESOLUTION,
+    score_cell,
+    score_code,
+    step,
+)
+from metrics_lake.predictions.counting import CODES, Cells
 from metrics_lake.predictions.families.labels import label_params, label_text, positive
 from metrics_lake.predictions.families.numbers import cell_table
 from metrics_lake.predictions.grouping import BAD, aggregate_all, number, weighted
@@ -37,6 +45,7 @@ _EPSILON: Final = 2.0**-52
 _SPREAD: Final = 8  # room for the codes of the truth
 _UNUSABLE: Final = SCORE_CODES * _SPREAD * _SPREAD  # keys from here on are scores outside [0, 1]
 _NULL: Final = 2 * _UNUSABLE
+_COUNTED: Final = 3  # the first truths are counted: negative, positive, null
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +94,7 @@ def build(frame: pl.LazyFrame, roles: Roles, task: Binary) -> Long:
         # Sums by bin, and by cell only what needs it: rows of rare groups wait with all that is summed.
         passes = [
             Pass({"k": key(_above(score, cuts, bins)), **extra}, values, [*ends, *totals]),
-            Pass({"k": key(score_code(score)), **extra}, {"s": score}, ends),
+            Pass({"k": key(score_code(score)), **extra}, {"s": score}, ends, _cells(score, truth, roles)),
         ]
     else:
         # Cells have an edge at most thresholds already, such as 0.5.
@@ -122,6 +131,24 @@ def build(frame: pl.LazyFrame, roles: Roles, task: Binary) -> Long:
             pl.col("low").min(), pl.col("high").max(),
         ).with_columns(of=pl.lit("score")),
     )  # fmt: skip
+
+
+def _cells(score: pl.Expr, truth: Coded, roles: Roles) -> Cells | None:
+    """Return how cells are counted; None where there is more to a row than its score and its truth.
+
+    Cells nearer than 2^-30 to 0 or 1 are too many to be counted.
+    """
+    if roles.weight is not None or roles.prediction is not None:
+        return None
+    first = SCORE_MIDDLE - CODES // _COUNTED // 2
+    return Cells(
+        is_counted=score.is_between(0.0, 1.0),
+        cell=score_code(score) - first,
+        kind=truth.code,
+        kinds=_COUNTED,
+        value=score,
+        key=lambda cell, kind: (cell + first) * _SPREAD + kind,
+    )
 
 
 def _above(score: pl.Expr, cuts: Sequence[float], code: pl.Expr) -> pl.Expr:
