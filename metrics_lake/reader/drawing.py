@@ -67,7 +67,7 @@ def draw(
     most = max(most, _LEAST_POINTS)
     is_thinned = (pc.max(chosen.column("points")).as_py() or 0) > most
     asked = drawing_query(x, most=most if is_thinned else None, smooth=smooth)
-    points = run(selection, asked.sql, dict(asked.bindings))
+    points = asked.run(lambda sql, bindings: run(selection, sql, bindings))
     counts = {name: points.column(name)[0].as_py() if points.num_rows else 0 for name in asked.hidden}
     points = points.drop_columns(list(asked.hidden))
     is_cut = chosen.num_rows < found.num_rows

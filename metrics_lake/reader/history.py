@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,10 +11,11 @@ import pyarrow.compute
 from metrics_lake import query
 from metrics_lake.errors import InvalidInputError
 from metrics_lake.reader.selection import Ids, Selection
+from metrics_lake.reader.smoothing import smoothed
 from metrics_lake.schema import METRICS, TABLES, arrow_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 __all__ = [
     "TOTAL",
@@ -64,12 +64,48 @@ class HistoryQuery:
         bindings: Its parameters.
         hidden: Columns of its result that users do not see.
         notes: What was done to the points.
+        smoothing: What is done to the points before the query sees them.
     """
 
     sql: str
     bindings: Mapping[str, Any] = field(default_factory=dict)
     hidden: tuple[str, ...] = ()
     notes: Mapping[str, Any] = field(default_factory=dict)
+    smoothing: Smoothing | None = None
+
+    def run(self, over_points: Callable[[str, dict[str, Any]], pa.Table]) -> pa.Table:
+        """Return the history.
+
+        Args:
+            over_points: Runs a query over the points.
+        """
+        if self.smoothing is None:
+            return over_points(self.sql, dict(self.bindings))
+        rows = smoothed(over_points(self.smoothing.source, {}), self.smoothing.weight)
+        return query.run(self.sql.replace("{points}", "smooth_rows"), self.bindings, smooth_rows=rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Smoothing:
+    """An exponential moving average.
+
+    Attributes:
+        weight: Of the past; above 0 and below 1.
+        source: The query over ``{points}`` that gives what is smoothed, in order.
+    """
+
+    weight: float
+    source: str
+
+    @classmethod
+    def of(cls, smooth: Any, source: str) -> Smoothing | None:
+        """Return it; None where nothing is to be smoothed.
+
+        Raises:
+            InvalidInputError: The weight is out of range.
+        """
+        weight = 0.0 if smooth is None else _checked_weight(smooth)
+        return cls(weight, source) if weight > 0 else None
 
 
 def history_query(
@@ -91,25 +127,26 @@ def history_query(
     notes: dict[str, Any] = {}
     columns = _SHOWN + (_FULL if full else ())
     hidden: tuple[str, ...] = () if full else _DECODING
-    source = _LAST_OF_STEP if repeats == "last" else "SELECT * FROM {points}"
-    is_kept = is_read_once or repeats == "last"
+    points = _LAST_OF_STEP if repeats == "last" else "SELECT * FROM {points}"
+    needed = ", ".join(dict.fromkeys((*columns, *_DECODING, "tags_key", "writer", "seq")))
+    smoothing = Smoothing.of(smooth, f"SELECT {needed} FROM ({points}) ORDER BY {_ORDER}")
+    if smoothing is not None:
+        points = "SELECT * FROM {points}"
+        notes["smooth"] = smoothing.weight
     order = _ORDER
-    if smooth is not None and (weight := _checked_weight(smooth)) > 0:
-        source = _smoothed(source)
-        is_kept = True
-        bindings |= {"weight": weight, "block": _block_rows(weight)}
-        notes["smooth"] = weight
     if downsample is not None:
         # The points of a series without steps are thinned along their timestamps, by themselves.
         place = "coalesce(step::DOUBLE, epoch_us(timestamp))"
         along = "step, timestamp, writer, seq"
-        source = _thinned(source, place, apart="step IS NOT NULL", order=along, is_kept=is_kept)
+        is_kept = smoothing is None and (is_read_once or repeats == "last")
+        points = _thinned(points, place, apart="step IS NOT NULL", order=along, is_kept=is_kept)
         order = "series_number, x, place"
         bindings |= {"most": _checked_count(downsample), "intervals": _checked_count(downsample) // 4}
         notes["downsample"] = downsample
         hidden += (TOTAL,)
     shown = ", ".join(columns + hidden)
-    return HistoryQuery(f"SELECT {shown} FROM ({source}) ORDER BY {order}", bindings, hidden, notes)
+    sql = f"SELECT {shown} FROM ({points}) ORDER BY {order}"
+    return HistoryQuery(sql, bindings, hidden, notes, smoothing)
 
 
 def drawing_query(x: str, *, most: int | None, smooth: float | None = None) -> HistoryQuery:
@@ -137,27 +174,29 @@ def drawing_query(x: str, *, most: int | None, smooth: float | None = None) -> H
     counted = ", ".join(
         f"sum(({condition})::BIGINT) OVER ()::BIGINT AS {name}" for name, condition in counts.items()
     )
-    source = f"SELECT * FROM (SELECT *, {counted} FROM ({_LAST_OF_STEP})) WHERE {drawable}"
+    points = f"SELECT * FROM (SELECT *, {counted} FROM ({_LAST_OF_STEP})) WHERE {drawable}"
+    hidden = (TOTAL, *counts)
+    columns = ("resource", "metric", "tags_key", "step", "timestamp", "value")
+    needed = ", ".join((*columns, "writer", "seq", *counts))
+    smoothing = Smoothing.of(smooth, f"SELECT {needed} FROM ({points}) ORDER BY {_ORDER}")
+    if smoothing is not None:
+        points = "SELECT * FROM {points}"
     bindings: dict[str, Any] = {}
-    if smooth is not None and (weight := _checked_weight(smooth)) > 0:
-        source = _smoothed(source)
-        bindings |= {"weight": weight, "block": _block_rows(weight)}
     if most is None:
-        source = f"SELECT *, count(*) OVER () AS {TOTAL} FROM ({source})"
+        points = f"SELECT *, count(*) OVER () AS {TOTAL} FROM ({points})"
     else:
-        source = _thinned(
-            source,
+        points = _thinned(
+            points,
             "step::DOUBLE" if is_step else "epoch_us(timestamp)::DOUBLE",
             # So that finite extremes are kept beside an infinity, and gaps are where they were.
             apart="isfinite(value)",
             order="step, timestamp, writer, seq" if is_step else "timestamp, writer, seq",
-            is_kept=True,
+            is_kept=smoothing is None,
         )
         bindings |= {"most": most, "intervals": most // 4}
-    hidden = (TOTAL, *counts)
-    shown = ", ".join(("resource", "metric", "tags_key", "step", "timestamp", "value", *hidden))
     order = f"{_SERIES}, {'step' if is_step else 'timestamp'}, timestamp, writer, seq"
-    return HistoryQuery(f"SELECT {shown} FROM ({source}) ORDER BY {order}", bindings, hidden)
+    sql = f"SELECT {', '.join((*columns, *hidden))} FROM ({points}) ORDER BY {order}"
+    return HistoryQuery(sql, bindings, hidden, {}, smoothing)
 
 
 def _checked_weight(smooth: Any) -> float:
@@ -178,48 +217,6 @@ def _checked_count(downsample: Any) -> int:
             argument="downsample",
         )
     return min(downsample, 2**31)
-
-
-def _block_rows(weight: float) -> int:
-    """Return after how many rows the past weighs less than 1e-30, which no double can see."""
-    return max(1, math.ceil(30 * math.log(10) / -math.log(weight)))
-
-
-def _smoothed(source: str) -> str:
-    """Return SQL that replaces finite values by their exponential moving average, corrected for its start.
-
-    ``ema(t)`` is the sum of ``w**(t-i) * v(i)`` over all i up to t, divided by the sum of ``w**(t-i)``. It is
-    a running sum of ``w**-i * v(i)``, in blocks, so that the powers stay small: what lies before the previous
-    block weighs less than 1e-30 and is left out.
-    """
-    series = f"{_SERIES}, is_finite"
-    return f"""
-        WITH summed AS MATERIALIZED (
-            SELECT *, pow($weight, place) * sum(CASE WHEN is_finite THEN value * pow($weight, -place) END)
-                OVER (PARTITION BY {series}, block ORDER BY nth) AS block_sum
-            FROM (
-                SELECT *, nth % $block AS place, nth // $block AS block
-                FROM (
-                    SELECT *, row_number() OVER (
-                        PARTITION BY {series} ORDER BY step NULLS FIRST, timestamp, writer, seq
-                    ) - 1 AS nth
-                    FROM (SELECT *, coalesce(isfinite(value), false) AS is_finite FROM ({source}))
-                )
-            )
-        ), ends AS (
-            SELECT {series}, block + 1 AS block, arg_max(block_sum, nth) AS before_block
-            FROM summed WHERE is_finite GROUP BY {series}, block
-        )
-        SELECT * EXCLUDE (is_finite, nth, place, block, block_sum, before_block) REPLACE (
-            CASE WHEN is_finite THEN
-                (block_sum + pow($weight, place + 1) * coalesce(before_block, 0))
-                * (1 - $weight) / (1 - pow($weight, nth + 1))
-            ELSE value END AS value,
-            CASE WHEN is_finite THEN 'float' ELSE kind END AS kind,
-            CASE WHEN is_finite THEN NULL ELSE text END AS text
-        )
-        FROM summed LEFT JOIN ends USING ({series}, block)
-    """
 
 
 def _thinned(source: str, place: str, *, apart: str, order: str, is_kept: bool) -> str:

@@ -285,7 +285,7 @@ class Reader:
         snapshot = pinned or table.snapshot()
 
         def run() -> pa.Table:
-            return table.run(snapshot, selection, asked.sql, dict(asked.bindings))
+            return asked.run(lambda sql, bindings: table.run(snapshot, selection, sql, bindings))
 
         def stream() -> pa.RecordBatchReader:
             return table.stream(snapshot, selection, asked.sql, dict(asked.bindings))
@@ -305,7 +305,7 @@ class Reader:
 
         return Result(
             lambda: self.pinned(table, snapshot, run),
-            stream=lambda: self.pinned(table, snapshot, stream),
+            stream=(lambda: self.pinned(table, snapshot, stream)) if asked.smoothing is None else None,
             drawn=lambda x, most: self.pinned(table, snapshot, lambda: drawn(x, most)),
             hidden=asked.hidden,
             snapshot=snapshot,

@@ -21,7 +21,7 @@ def averages(values, weight):
     return found
 
 
-@pytest.mark.parametrize("weight", [0.001, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("weight", [1e-9, 0.001, 0.5, 0.9, 0.999, 0.999999])
 def test_smoothing_is_the_corrected_moving_average(lake, weight):
     chance = random.Random(1)
     values = [chance.gauss(0, 1) + at / 100 for at in range(3000)]
@@ -38,6 +38,21 @@ def test_smoothing_is_the_corrected_moving_average(lake, weight):
     assert reader.history("run", "m", smooth=0).values()[:3] == values[:3]
     full = reader.history("run", "m", smooth=weight, full=True)
     assert full.values()[:3] == pytest.approx(averages(values, weight)[:3])
+
+
+def test_each_series_is_smoothed_by_itself(lake):
+    series = [("a", None), ("a", {"fold": "1"}), ("a", {"fold": "2"}), ("b", None)]
+    logged = {}
+    for at, (run, tags) in enumerate(series):
+        values = [1e9 * at + step * 0.5 for step in range(50)]
+        logged[run, str(tags)] = averages(values, 0.7)
+        lake.publish(lake.log_rows(run, "m", values, steps=range(50), tags=tags))
+    found = {}
+    for row in lake.reader().history(metrics="m", smooth=0.7):
+        found.setdefault((row["resource"], str(row["tags"])), []).append(row["value"])
+    assert found.keys() == logged.keys()
+    for key, values in logged.items():
+        assert found[key] == pytest.approx(values, rel=1e-12)
 
 
 def keep(points, most):
