@@ -171,3 +171,25 @@ def test_a_forked_child_queries_and_exits_without_waiting_for_its_parents_thread
     )
     done = subprocess.run([sys.executable, "-c", script], timeout=60, capture_output=True, check=False)
     assert done.returncode == 7
+
+
+def test_few_points_are_copied_and_read_without_duckdb(tmp_path):
+    script = f"""
+import sys
+from metrics_lake import MetricsLake
+
+with MetricsLake({str(tmp_path / "lake")!r}, state_dir={str(tmp_path / "state")!r}) as lake:
+    lake.log_metrics("run", {{"loss": 0.5, "acc": 0.9}})
+    assert lake.copy_metrics("run", "model") == 2
+    assert lake.get_metric("run", "loss") == lake.get_metric("model", "loss") == 0.5
+    assert "duckdb" not in sys.modules
+    assert lake.sql("SELECT count(*) FROM metrics").values() == [4]
+    assert "duckdb" in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", script], timeout=60, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def test_what_the_package_does_not_have_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        query.nothing  # noqa: B018
