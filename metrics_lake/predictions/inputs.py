@@ -51,6 +51,7 @@ class Source:
         is_remote: True where scanning again would download again.
         is_local_memory: True where the rows are in this process's memory already.
         has_cheap_slices: True where any range of rows can be read by itself at no cost of the others.
+        num_rows: How many rows there are, where that costs nothing to know.
     """
 
     schema: pl.Schema
@@ -61,6 +62,7 @@ class Source:
     is_remote: bool = False
     is_local_memory: bool = False
     has_cheap_slices: bool = False
+    num_rows: int | None = None
 
 
 def adapt(
@@ -145,6 +147,7 @@ def _memory(frame: pl.DataFrame, *, is_bare: bool = False, is_matrix: bool = Fal
         is_matrix=is_matrix,
         is_local_memory=True,
         has_cheap_slices=True,
+        num_rows=frame.height,
     )
 
 
