@@ -289,7 +289,9 @@ def regression_oracle(p, y, w=None):
             "smape": np.average(
                 np.where(total > 0, 2 * np.abs(p - y) / np.where(total > 0, total, 1), 0), weights=mass
             ),
-            "wape": (mass * np.abs(p - y)).sum() / (mass * np.abs(y)).sum() if y.any() else math.nan,
+            "wape": (mass * np.abs(p - y)).sum() / (mass * np.abs(y)).sum()
+            if (mass * np.abs(y)).any()
+            else math.nan,
         }
         if w is None:
             expected["median_absolute_error"] = sk.median_absolute_error(y, p)

@@ -532,6 +532,16 @@ def test_array_column_of_scores():
     assert value(prediction_state(frame, score="s", truth="y"), "accuracy") == 1.0
 
 
+@pytest.mark.parametrize("weight", [{}, {"weight": "w"}])
+def test_errors_relative_to_truths_that_are_all_0_are_null_and_say_why(weight):
+    frame = pl.DataFrame({"p": [0.5, -0.25], "y": [0.0, -0.0], "w": [1.0, 2.0]})
+    found = finalize(prediction_state(frame, prediction="p", truth="y", task="regression", **weight))
+    told = {row["metric"]: row for row in found.to_pylist()}
+    for name in ("mape", "wape"):
+        assert (told[name]["value"], told[name]["reason"]) == (None, "every truth is 0")
+    assert told["smape"]["value"] == 2.0
+
+
 def test_fractions_mean_regression_and_may_come_late():
     assert value(prediction_state([1.5, 2.0], truth=[1.0, 2.0]), "mae") == 0.25
     late = pl.Series([float(i) for i in range(20_000)] + [0.5])

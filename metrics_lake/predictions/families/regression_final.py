@@ -51,6 +51,8 @@ def finalise(state: Long, options: Options) -> list[Measure]:
     both = spread.sqrt() * pl.col("predicted_m2").sqrt()
     pearson = pl.when(~is_constant & (both > 0)).then((shared / both).clip(-1.0, 1.0))
     worst = pl.max_horizontal(pl.col("residual_low").abs(), pl.col("residual_high").abs())
+    truths = pl.col("abs_truth_sum")
+    wape = pl.when(truths > 0).then(pl.col("abs_sum") / truths)
     rows += [
         out(wide, "mae", mae, n="n", **_ends(plain, mae_ends), method="normal interval"),
         out(wide, "mse", mse, n="n"),
@@ -66,7 +68,7 @@ def finalise(state: Long, options: Options) -> list[Measure]:
         ),
         out(wide, "num_tiny_truth", n - pl.col("ape_n"), n="n"),
         out(wide, "smape", pl.col("sape_sum") / pl.col("mass"), n="n", method="in [0, 2]; 0/0 is 0"),
-        out(wide, "wape", pl.col("abs_sum") / pl.col("abs_truth_sum"), n="n", reason="every truth is 0"),
+        out(wide, "wape", wape, n="n", reason="every truth is 0"),
         _median_absolute(cells),
         quantile_rows(cells, "residual_"),
     ]  # fmt: skip
