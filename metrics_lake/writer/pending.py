@@ -108,15 +108,19 @@ class PublishedRows:
     def keep(self, key: str, rows: pa.Table) -> None:
         """Keep the rows of an object; the oldest ones make room."""
         with self._lock:
+            self._let_go(key)  # published again, when it was not known to be
             self._rows[key] = rows
             self._size_bytes += rows.nbytes
             while self._size_bytes > _KEPT_BYTES:
-                self._size_bytes -= self._rows.pop(next(iter(self._rows))).nbytes
+                self._let_go(next(iter(self._rows)))
 
     def take(self, key: str) -> pa.Table | None:
         """Return the rows of an object, and keep them no longer; None where they are not here."""
         with self._lock:
-            rows = self._rows.pop(key, None)
-            if rows is not None:
-                self._size_bytes -= rows.nbytes
-            return rows
+            return self._let_go(key)
+
+    def _let_go(self, key: str) -> pa.Table | None:
+        rows = self._rows.pop(key, None)
+        if rows is not None:
+            self._size_bytes -= rows.nbytes
+        return rows

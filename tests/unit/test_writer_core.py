@@ -6,6 +6,7 @@ import os
 import threading
 import time
 
+import pyarrow as pa
 import pytest
 
 from metrics_lake.commits.parquet import decode_rows
@@ -16,6 +17,7 @@ from metrics_lake.schema import METRICS
 from metrics_lake.storage import open_storage
 from metrics_lake.testing import CountingStorage, FaultyStorage
 from metrics_lake.writer import MAX_CALL_BYTES, Writer, WriterSettings, journaling
+from metrics_lake.writer.pending import PublishedRows
 
 
 @pytest.fixture
@@ -83,6 +85,17 @@ def test_few_published_rows_are_kept(make, storage):
     log(writer, "x" * 2_000_000)
     writer.flush()
     assert writer.take_published(inbox(storage)[-1].key) is None
+
+
+def test_rows_that_are_published_again_are_counted_once():
+    rows = pa.table({"x": ["x" * 300_000]})
+    kept = PublishedRows()
+    kept.keep("other", rows)
+    for _ in range(9):
+        kept.keep("again", rows)
+    assert kept.take("other") is rows
+    assert kept.take("again") is rows
+    assert kept.take("again") is None
 
 
 def wait_until(is_so, seconds=20.0):
