@@ -77,7 +77,8 @@ class Dashboard:
 
         offer(self._lake)
         # The browser needs a second to load the page; what the first chart needs is made ready meanwhile.
-        threading.Thread(target=_make_ready, args=(self._lake,), daemon=True).start()
+        ready = threading.Thread(target=_make_ready, args=(self._lake,))
+        ready.start()
         builder = marimo.create_asgi_app(
             quiet=True, include_code=False, token=self._token or None, skew_protection=True
         )
@@ -102,6 +103,8 @@ class Dashboard:
         # not told that the server ends (starlette passes no lifespan on).
         for each in pages:
             asyncio.run(each.state.session_manager.shutdown())
+        # A thread that is still inside of DuckDB when the interpreter ends takes the process down (SIGABRT).
+        ready.join()
 
     def close(self) -> None:
         """Give the address free."""

@@ -47,7 +47,7 @@ def claim(storage: Storage, table: str, snapshot: Snapshot) -> bool:
 
 
 class BackgroundCompaction:
-    """Compacts in a daemon thread of the process that made it; never in a forked child.
+    """Compacts in a thread of the process that made it, which ends after it; never in a forked child.
 
     Args:
         storage: The lake's objects.
@@ -81,9 +81,8 @@ class BackgroundCompaction:
             return False
         if not self._lock.acquire(blocking=False):
             return False
-        self._thread = threading.Thread(
-            target=self._run, args=(snapshot,), name="metrics-lake-compact", daemon=True
-        )
+        # No daemon: one that is still inside of DuckDB when the interpreter ends takes the process down.
+        self._thread = threading.Thread(target=self._run, args=(snapshot,), name="metrics-lake-compact")
         try:
             self._thread.start()
         except RuntimeError:  # the interpreter is shutting down
@@ -110,6 +109,9 @@ class BackgroundCompaction:
         except MetricsLakeError as error:
             # Whoever reads next tries again; the rows are where they were.
             self.last_error = error
+        except RuntimeError:  # no pool of threads takes work while the interpreter shuts down
+            if threading.main_thread().is_alive():
+                raise
         else:
             self.last_error = None
         finally:

@@ -1,6 +1,8 @@
 """Whoever has just listed a full inbox compacts a part of it, and says so where it may not."""
 
 import multiprocessing
+import subprocess
+import sys
 import time
 
 import pytest
@@ -43,6 +45,19 @@ def test_a_handle_that_shall_not_compact_does_not(full, options):
         assert lake.get_metric("run", "loss") is not None
         assert lake._compactor is None
         assert len(lake.snapshot().inbox) == OBJECTS
+
+
+def test_a_process_ends_well_while_it_compacts(full):
+    program = (
+        "from metrics_lake import MetricsLake\n"
+        "from metrics_lake.maintenance import background\n"
+        f"background.LIVE_OBJECTS = {OBJECTS - 2}\n"
+        f"assert MetricsLake({str(full)!r}).get_metric('run', 'loss') is not None\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    with MetricsLake(full, compaction="off") as lake:
+        assert lake.history("run", "loss").values("step") == list(range(OBJECTS))
 
 
 def _read(lake, queue):
