@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from metrics_lake.charts._altair import altair_module, inline
 from metrics_lake.charts.counts import MAX_POINTS, counted, subtitle
 from metrics_lake.charts.labels import short_labels
-from metrics_lake.charts.looks import NEAREST, told_of_nearest
+from metrics_lake.charts.looks import NEAREST, nearest_point, told_of_nearest
 from metrics_lake.charts.theme import HALO_STYLE, LEGEND_SERIES, TEXT_STYLE, themed
 from metrics_lake.errors import InvalidInputError
 
@@ -179,9 +179,7 @@ def _axes(alt: Any, rows: pa.Table, scales: list[_Axis], by: _Axis) -> Any:
     ticks = [
         {"axis": label, **tick} for axis, label in zip(scales, labels, strict=True) for tick in axis.ticks()
     ]
-    hover = alt.selection_point(
-        name="hover", fields=["r"], nearest=True, on="pointerover", clear="pointerout"
-    )
+    hover = nearest_point(alt, fields=["r"])
     x = alt.X(
         "axis:N",
         sort=labels,

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 from metrics_lake.charts._altair import altair_module, inline
 from metrics_lake.charts.counts import counted
 from metrics_lake.charts.hovering import POINTS, SERIES, lifting
-from metrics_lake.charts.looks import NEAREST, colour_of, dash_of, legend_columns, told_of_nearest
+from metrics_lake.charts.looks import (
+    NEAREST,
+    colour_of,
+    dash_of,
+    legend_columns,
+    nearest_point,
+    told_of_nearest,
+)
 from metrics_lake.charts.picture import Picture
 from metrics_lake.charts.theme import LEGEND_SERIES, NUM_COLOURS, config
 
@@ -91,9 +98,7 @@ def curves(
         room = width if isinstance(width, int) else _CONTAINER_WIDTH
         columns = max(1, room // (_PANEL_WIDTH + _AXIS_WIDTH))
         # Axes of panels have no names of their own, by which ``lifting`` would find them.
-        hover = alt.selection_point(
-            name="hover", fields=["s"], nearest=True, on="pointerover", clear="pointerout"
-        )
+        hover = nearest_point(alt, fields=["s"])
         layers = _layers(alt, picture, log=log, width=width, hover=hover)
         panel = alt.layer(*layers, width=room // columns - _AXIS_WIDTH, height=min(height, 180))
         chart = (

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from metrics_lake.charts._altair import altair_module, inline
 from metrics_lake.charts.counts import counted, subtitle
-from metrics_lake.charts.looks import NEAREST, colour_of, dash_of, legend_columns, told_of_nearest
+from metrics_lake.charts.looks import (
+    NEAREST,
+    colour_of,
+    dash_of,
+    legend_columns,
+    nearest_point,
+    told_of_nearest,
+)
 from metrics_lake.charts.segments import group_names
 from metrics_lake.charts.theme import LEGEND_SERIES, NUM_COLOURS, themed
 
@@ -206,13 +213,7 @@ def _chart(
         look["strokeDash"] = dash_of(alt, picture.groups, columns=columns_of_legend)
     line = base.mark_line(strokeWidth=1.8, interpolate="step-before" if is_step else "linear", clip=True)
     layers.append(line.encode(y=y, order="i:Q", **look))
-    near = alt.selection_point(
-        name=f"hover_{'pr' if is_step else 'roc'}",
-        nearest=True,
-        on="pointerover",
-        clear="pointerout",
-        empty=False,
-    )
+    near = nearest_point(alt, f"hover_{'pr' if is_step else 'roc'}", empty=False)
     formats = {
         axes[0]: ("x", ".4f"),
         axes[1]: ("y", ".4f"),

@@ -10,7 +10,15 @@ from metrics_lake.charts.theme import DASHES, LEGEND_SERIES, NUM_COLOURS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["NEAREST", "colour_of", "dash_of", "legend_columns", "number_tooltips", "told_of_nearest"]
+__all__ = [
+    "NEAREST",
+    "colour_of",
+    "dash_of",
+    "legend_columns",
+    "nearest_point",
+    "number_tooltips",
+    "told_of_nearest",
+]
 
 _LETTER: Final = 6.5  # pixels
 _CONTAINER_WIDTH: Final = 480
@@ -41,6 +49,11 @@ def _legend(alt: Any, title: str | None, columns: int) -> Any:
 
 NEAREST: Final = "(datum.datum || datum)"
 """What is under the pointer, in the expression of a tooltip of a mark to which the nearest is found."""
+
+
+def nearest_point(alt: Any, name: str = "hover", **options: Any) -> Any:
+    """Return the selection of the point that is nearest to the pointer."""
+    return alt.selection_point(name=name, nearest=True, on="pointerover", clear="pointerout", **options)
 
 
 def told_of_nearest(alt: Any, parts: Mapping[str, str]) -> Any:

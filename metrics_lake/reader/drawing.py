@@ -12,6 +12,7 @@ from metrics_lake.charts import MAX_PANELS, MAX_SERIES, MAX_SERIES_POINTS, Drawn
 from metrics_lake.errors import InvalidInputError
 from metrics_lake.reader.history import TOTAL, drawing_query
 from metrics_lake.reader.selection import Ids, Selection
+from metrics_lake.series import SERIES_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,6 @@ __all__ = ["draw"]
 
 pc: Any = pyarrow.compute  # pyarrow-stubs knows no Python scalars as arguments
 
-_KEYS: Final = ("resource", "metric", "tags_key")
 _LEAST_POINTS: Final = 8
 _AXES: Final = ("step", "relative", "timestamp")
 
@@ -60,7 +60,8 @@ def draw(
     if x is None:
         has_steps = chosen.num_rows == 0 or pc.any(chosen.column("has_step")).as_py()
         x = "step" if has_steps else "timestamp"
-    if chosen.num_rows < found.num_rows:
+    is_cut = chosen.num_rows < found.num_rows
+    if is_cut:
         names = [pc.unique(chosen.column(name)).to_pylist() for name in ("resource", "metric")]
         selection = replace(selection, resources=Ids(tuple(names[0])), metrics=Ids(tuple(names[1])))
     most = min(MAX_SERIES_POINTS, max_points // max(1, chosen.num_rows), downsample or MAX_SERIES_POINTS)
@@ -70,10 +71,9 @@ def draw(
     points = asked.run(lambda sql, bindings: run(selection, sql, bindings))
     counts = {name: points.column(name)[0].as_py() if points.num_rows else 0 for name in asked.hidden}
     points = points.drop_columns(list(asked.hidden))
-    is_cut = chosen.num_rows < found.num_rows
     if is_cut:
-        points = points.join(chosen.select(list(_KEYS)), list(_KEYS), join_type="left semi")
-    shown = points.select(list(_KEYS)).group_by(list(_KEYS)).aggregate([]).num_rows
+        points = points.join(chosen.select(list(SERIES_KEYS)), list(SERIES_KEYS), join_type="left semi")
+    shown = points.select(list(SERIES_KEYS)).group_by(list(SERIES_KEYS)).aggregate([]).num_rows
     return Drawn(
         points,
         x,

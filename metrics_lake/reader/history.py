@@ -13,6 +13,7 @@ from metrics_lake.errors import InvalidInputError
 from metrics_lake.reader.selection import Ids, Selection
 from metrics_lake.reader.smoothing import smoothed
 from metrics_lake.schema import METRICS, TABLES, arrow_schema
+from metrics_lake.series import SERIES_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -35,7 +36,7 @@ TOTAL: Final = "total_points"
 _SHOWN: Final = ("resource", "metric", "tags", "step", "timestamp", "value")
 _FULL: Final = ("kind", "text", "tags_key", "writer", "seq", "origin")
 _DECODING: Final = ("kind", "text")
-_SERIES: Final = "resource, metric, tags_key"
+_SERIES: Final = ", ".join(SERIES_KEYS)
 _ORDER: Final = f"{_SERIES}, step NULLS FIRST, timestamp, writer, seq"
 
 # Points without a step are no repeats of each other. With only those numbered that are repeated, drawing 200

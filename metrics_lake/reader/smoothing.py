@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute
 
+from metrics_lake.series import SERIES_KEYS
+
 __all__ = ["smoothed"]
 
 pc: Any = pyarrow.compute  # pyarrow-stubs knows no Python scalars as arguments
-
-_SERIES: Final = ("resource", "metric", "tags_key")
 
 
 def smoothed(rows: pa.Table, weight: float) -> pa.Table:
@@ -27,12 +27,14 @@ def smoothed(rows: pa.Table, weight: float) -> pa.Table:
     """
     import polars as pl
 
-    frame = pl.DataFrame(rows.select([*_SERIES, "value"]))
+    frame = pl.DataFrame(rows.select([*SERIES_KEYS, "value"]))
     is_finite = pl.col("value").is_finite().fill_null(False)
     finite = pl.when(is_finite).then(pl.col("value"))
     average = finite.ewm_mean(alpha=1 - weight, adjust=True, ignore_nulls=True)
     found = frame.select(
-        value=pl.when(is_finite).then(average.over(pl.struct(_SERIES).rle_id())).otherwise(pl.col("value")),
+        value=pl.when(is_finite)
+        .then(average.over(pl.struct(SERIES_KEYS).rle_id()))
+        .otherwise(pl.col("value")),
         is_finite=is_finite,
     ).to_arrow()
     new: dict[str, Any] = {"value": found.column("value")}
