@@ -70,7 +70,7 @@ def _measured(
         scores = {name: number(roles, name) for name in roles.scores}
         usable = pl.all_horizontal(score.is_between(0.0, 1.0) for score in scores.values())
         if roles.prediction is not None:
-            usable &= pl.col(roles.prediction).is_not_null()
+            usable &= label_text(roles, roles.prediction).is_not_null()
         kind = "scores" if isinstance(task, Binary) else "class_scores"
         for name, score in scores.items():
             rows = frame.filter(usable)

@@ -56,13 +56,23 @@ class Values:
         return joined.with_columns(
             value=pl.coalesce("exact", "value"),
             bound=pl.when(pl.col("exact").is_not_null()).then(0.0).otherwise("bound"),
+            is_exact=pl.col("exact").is_not_null(),
         ).drop("exact")
 
-    def replace(self, numbers: pa.Table) -> pa.Table:
-        """Return rows of ``OUT`` with the exact values in place of the bounded ones."""
+    def method(self, otherwise: pl.Expr) -> pl.Expr:
+        """Return how values were found that ``into`` may have made exact."""
         if self.frame.is_empty():
+            return otherwise
+        return pl.when("is_exact").then(pl.lit("exact")).otherwise(otherwise)
+
+    def replace(self, numbers: pa.Table) -> pa.Table:
+        """Return rows of ``OUT`` with the exact quantiles in place of the bounded ones.
+
+        Measures of a ranking are exact already, by ``into``: those of all classes stand beside one class's.
+        """
+        known = self.frame.filter(~pl.col("metric").is_in(_OF_RANKING)).rename({"value": "exact"})
+        if known.is_empty():
             return numbers
-        known = self.frame.rename({"value": "exact"})
         rows = pl.from_arrow(numbers)
         assert isinstance(rows, pl.DataFrame)  # noqa: S101 -- from_arrow of a table: for the type checker
         joined = rows.join(known, on=["gid", "metric"], how="left", maintain_order="left")
@@ -74,6 +84,8 @@ class Values:
         )
         return replaced.select(OUT.names).to_arrow().cast(OUT)
 
+
+_OF_RANKING: Final = ("roc_auc", "average_precision")
 
 _EXCLUDED_NAMES: Final = {
     "null": "num_null",

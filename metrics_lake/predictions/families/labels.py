@@ -33,11 +33,19 @@ def build(frame: pl.LazyFrame, roles: Roles, task: Binary | Multiclass) -> Long:
     raw = pl.col(roles.prediction)
     kind = label_kind(roles.dtype(roles.prediction))
     key = pl.when(raw.is_null()).then(BAD).otherwise(0).cast(pl.Int64)
-    if kind == "float":
+    if roles.dtype(roles.prediction).is_float():
         key = pl.when(raw.is_nan()).then(BAD + 1).when(raw.is_infinite()).then(BAD + 2).otherwise(key)
     extra = {"pred": prediction}
+    lacking: dict[str, pl.Expr] = {}
     if roles.truth is not None:
         extra["truth"] = label_text(roles, roles.truth)
+        lacking["null"] = pl.col("truth").is_null()
+        if roles.dtype(roles.truth).is_float():
+            # A NaN is no class: pandas writes a missing integer so.
+            own = pl.col(roles.truth)
+            extra["reason"] = pl.when(own.is_nan()).then(1).when(own.is_infinite()).then(2).otherwise(0)
+            reason = pl.col("reason")
+            lacking = {"null": lacking["null"] & (reason == 0), "nan": reason == 1, "inf": reason == 2}
     groups = aggregate(frame, roles, key, {}, [], extra_keys=extra)
     usable = groups.usable
     labels = sorted({*usable["pred"].to_list(), *(usable["truth"].drop_nulls() if roles.truth else ())})
@@ -51,13 +59,19 @@ def build(frame: pl.LazyFrame, roles: Roles, task: Binary | Multiclass) -> Long:
     kinds.discard("null")
     params = label_params(task, labels, _joint_kind(kinds))
     return groups.states(
-        groups.counts(None if roles.truth is None else {"null": pl.col("truth").is_null()}),
+        groups.counts(lacking or None),
         column=roles.name,
         task=task.name,
         state="labels",
         params=json.dumps(params, sort_keys=True),
-        confusion=usable,
+        confusion=_by_pair(usable) if "nan" in lacking else usable,
     )
+
+
+def _by_pair(usable: pl.DataFrame) -> pl.DataFrame:
+    """Return one row for each pair of labels, whatever the reason is why a truth is missing."""
+    weights = [pl.col("sum_w").sum()] if "sum_w" in usable.columns else []
+    return usable.group_by("gid", "truth", "pred").agg(pl.col("n").sum(), *weights)
 
 
 def _joint_kind(kinds: set[str]) -> str:
@@ -69,7 +83,7 @@ def _joint_kind(kinds: set[str]) -> str:
 def label_text(roles: Roles, column: str) -> pl.Expr:
     """Return labels as text: ``true``/``false``, decimal integers, strings as they are.
 
-    Whole floats are written as integers, so that 1.0 and 1 are one class.
+    Whole floats are written as integers, so that 1.0 and 1 are one class. NaN and infinity are none: NULL.
     """
     raw = pl.col(column)
     kind = label_kind(roles.dtype(column))
@@ -79,7 +93,8 @@ def label_text(roles: Roles, column: str) -> pl.Expr:
         return (
             pl.when(whole)
             .then(pl.when(whole).then(value).cast(pl.Int64).cast(pl.String))
-            .otherwise(value.cast(pl.String))
+            .when(value.is_finite())
+            .then(value.cast(pl.String))
         )
     if kind == "bool":
         return pl.when(raw).then(pl.lit("true")).when(~raw).then(pl.lit("false"))

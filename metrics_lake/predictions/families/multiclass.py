@@ -13,7 +13,7 @@ from metrics_lake.predictions.cells import SCORE_RESOLUTION, score_cell, score_c
 from metrics_lake.predictions.families.labels import label_text, text_of
 from metrics_lake.predictions.families.numbers import cell_table
 from metrics_lake.predictions.families.scores import BINS, check_range, log_loss_of
-from metrics_lake.predictions.grouping import BAD, Groups, aggregate, number, weighted
+from metrics_lake.predictions.grouping import BAD, aggregate, number, weighted
 from metrics_lake.predictions.inference import label_kind
 from metrics_lake.predictions.long import Long
 
@@ -93,11 +93,17 @@ def _reasons(scores: Sequence[pl.Expr], packed: pl.Expr) -> pl.Expr:
     )
 
 
-def _class_code(text: pl.Expr, texts: Sequence[str]) -> pl.Expr:
-    """Return the position of a label, the number of labels where it is NULL, one more where it is unknown."""
-    size = len(texts)
+def _class_code(roles: Roles, column: str, texts: Sequence[str]) -> pl.Expr:
+    """Return the position of a label.
+
+    The number of labels stands for NULL, and what follows for an unknown label, for NaN and for infinity.
+    """
+    size, raw, text = len(texts), pl.col(column), label_text(roles, column)
     code = text.cast(pl.Enum(texts), strict=False).to_physical().cast(pl.Int64)
-    return pl.when(text.is_null()).then(size).otherwise(code.fill_null(size + 1))
+    known = pl.when(raw.is_null()).then(size).when(code.is_not_null()).then(code)
+    if roles.dtype(column).is_float():
+        known = known.when(raw.is_nan()).then(size + 2).when(raw.is_infinite()).then(size + 3)
+    return known.otherwise(size + 1)
 
 
 def _together(
@@ -114,14 +120,16 @@ def _together(
         # Of equal scores the first class, as argmax has it.
         decision = pl.coalesce(*(pl.when(score == top).then(i) for i, score in enumerate(scores)))
     else:
-        decision = _class_code(label_text(roles, roles.prediction), texts)
+        decision = _class_code(roles, roles.prediction, texts)
     # A column, for the engine would compute it anew for each class that it is compared with.
-    own = pl.lit(size) if roles.truth is None else _class_code(label_text(roles, roles.truth), texts)
+    own = pl.lit(size) if roles.truth is None else _class_code(roles, roles.truth, texts)
     frame, truth = frame.with_columns(own.alias(_TRUTH)), pl.col(_TRUTH)
     bins = (top * float(BINS)).cast(pl.Int64, strict=False).clip(0, BINS - 1)
     key = _reasons(scores, (decision.cast(pl.Int64) * _ROOM + truth) * (BINS + 4) + bins)
     if roles.prediction is not None:
-        key = pl.when(decision == size).then(BAD).otherwise(key)
+        # A row without a decision cannot be judged by it.
+        codes = {size: BAD, size + 2: BAD + 1, size + 3: BAD + 2}
+        key = decision.replace_strict(codes, default=key, return_dtype=pl.Int64)
     made = {"sum_s": top}
     if roles.truth is not None:
         share = pl.coalesce(*(pl.when(truth == i).then(score) for i, score in enumerate(scores)))
@@ -161,7 +169,9 @@ def _together(
     )
     weights = [pl.col("sum_w").sum()] if roles.weight is not None else []
     sums = [pl.col("n").sum(), *weights]
-    counts = groups.counts(None if roles.truth is None else {"null": _truth_of(groups) == size})
+    own = pl.col("k") // (BINS + 4) % _ROOM
+    lacking = {name: own == code for name, code in (("null", size), ("nan", size + 2), ("inf", size + 3))}
+    counts = groups.counts(None if roles.truth is None else lacking)
     score_moments = usable.group_by("gid").agg(
         *sums, pl.col("sum_s").sum().alias("sum"), pl.col("high").max()
     ).with_columns(of=pl.lit("confidence"))  # fmt: skip
@@ -178,14 +188,10 @@ def _together(
     )
 
 
-def _truth_of(groups: Groups) -> pl.Expr:
-    return pl.col("k") // (BINS + 4) % _ROOM
-
-
 def _check_known(usable: pl.DataFrame, frame: pl.LazyFrame, roles: Roles, texts: list[str]) -> None:
     size = len(texts)
     for code, column, argument in (("t", roles.truth, "truth"), ("p", roles.prediction, "prediction")):
-        if column is None or not (usable[code] > size).any():
+        if column is None or not (usable[code] == size + 1).any():
             continue
         text = label_text(roles, column)
         found = frame.select(label=text).filter(~pl.col("label").is_in(texts)).unique().head(9).collect()
@@ -208,6 +214,8 @@ def _one_class(frame: pl.LazyFrame, roles: Roles, task: Multiclass, name: str, t
         truth = (label_text(roles, roles.truth) == text).cast(pl.UInt8).fill_null(2).cast(pl.UInt32)
     # The same rows as in the state of all classes: a row is usable where all its scores are.
     usable_row = pl.all_horizontal(other.is_between(0.0, 1.0) for other in scores).fill_null(value=False)
+    if roles.prediction is not None:
+        usable_row &= label_text(roles, roles.prediction).is_not_null()
     key = pl.when(usable_row).then(score_code(score) * 4 + truth).otherwise(BAD)
     groups = aggregate(
         frame, roles, key, {"s": score}, [pl.col("s").min().alias("low"), pl.col("s").max().alias("high")]

@@ -256,12 +256,14 @@ def coded(roles: Roles, column: str | None, task: Binary) -> Coded:
     if kind in {"int", "float"} and is_plain:
         code = pl.when(raw == 0).then(TRUTH["negative"]).when(raw == 1).then(TRUTH["positive"])
         code = code.when(raw.is_null()).then(TRUTH["null"])
-        if kind == "float":
+        if roles.dtype(column).is_float():
             code = code.when(raw.is_nan()).then(TRUTH["nan"]).when(raw.is_infinite()).then(TRUTH["inf"])
         return Coded(code.otherwise(TRUTH["unknown"]).cast(pl.UInt32), None, kind)
     text = label_text(roles, column)
     is_positive = text == positive(task, kind)
-    code = pl.when(is_positive).then(TRUTH["positive"]).when(text.is_null()).then(TRUTH["null"])
+    code = pl.when(is_positive).then(TRUTH["positive"]).when(raw.is_null()).then(TRUTH["null"])
+    if roles.dtype(column).is_float():
+        code = code.when(raw.is_nan()).then(TRUTH["nan"]).when(raw.is_infinite()).then(TRUTH["inf"])
     return Coded(code.otherwise(TRUTH["negative"]).cast(pl.UInt32), text, kind)
 
 

@@ -119,7 +119,7 @@ def curve_rows(
         half=quantile_of_normal(options.confidence) * pl.col("variance").clip(0.0).sqrt()
     )
     low, high = (pl.col("value") - pl.col("half")).clip(0, 1), (pl.col("value") + pl.col("half")).clip(0, 1)
-    method = (
+    method = exact.method(
         pl.when(pl.col("variance").is_not_null()).then(pl.lit("cells, DeLong")).otherwise(pl.lit("cells"))
     )
     rows = [
@@ -142,8 +142,8 @@ def curve_rows(
     precision = exact.into(average_precision(cells).with_columns(bound=bound), "average_precision")
     rows.append(
         out(
-            precision, "average_precision", "value", n="n", bound="bound", method="cells",
-            reason="the truth has no positives", **extra,
+            precision, "average_precision", "value", n="n", bound="bound",
+            method=exact.method(pl.lit("cells")), reason="the truth has no positives", **extra,
         )
     )  # fmt: skip
     return rows
