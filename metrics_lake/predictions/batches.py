@@ -74,12 +74,37 @@ def _same_schema(batch: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
             argument="predictions",
             column=missing[0],
         )
+    columns = []
+    for name, dtype in schema.items():
+        column = batch[name]
+        fitted = _fitted(column, dtype)
+        if fitted is None:
+            raise InvalidInputError(
+                f"A later batch of predictions has {column.dtype} in the column {name!r}, which does not fit "
+                f"the {dtype} of the first.",
+                hint="Give every batch the columns and types of the first.",
+                argument="predictions",
+                column=name,
+            )
+        columns.append(fitted)
+    return pl.DataFrame(columns)
+
+
+def _fitted(column: pl.Series, dtype: pl.DataType) -> pl.Series | None:
+    """Return a column as another type, or None where that would change a value."""
+    if column.dtype == dtype or column.null_count() == len(column):
+        return column.cast(dtype)
+    kinds = (pl.String, pl.Categorical, pl.Enum)
+    is_alike = (
+        (column.dtype.is_numeric() and dtype.is_numeric())
+        or (isinstance(column.dtype, kinds) and isinstance(dtype, kinds))
+        or (isinstance(dtype, pl.Datetime) and isinstance(column.dtype, pl.Datetime | pl.Date))
+    )
+    if not is_alike:
+        return None
     try:
-        return batch.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
-    except pl.exceptions.PolarsError as error:
-        raise InvalidInputError(
-            f"A later batch of predictions has other types than the first: {dict(batch.schema)} after "
-            f"{dict(schema)}.",
-            hint="Give every batch the columns and types of the first.",
-            argument="predictions",
-        ) from error
+        fitted = column.cast(dtype)
+        same = fitted.cast(column.dtype).eq_missing(column).all()
+    except pl.exceptions.PolarsError:
+        return None
+    return fitted if same else None

@@ -6,7 +6,9 @@ numpy, pandas and torch are never imported: an object of theirs cannot exist bef
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 import pyarrow as pa
@@ -19,9 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "array_of_tensor",
+    "check_names",
     "column_of_values",
     "frame_of_arrow",
     "frame_of_column",
+    "is_one_row",
     "is_pandas",
     "loaded",
     "mixed_types",
@@ -32,10 +36,50 @@ __all__ = [
 
 
 def frame_of_arrow(data: pa.Table | pa.RecordBatch) -> pl.DataFrame:
-    """Return an Arrow table or batch as a frame, without a copy where the types allow."""
-    frame = pl.from_arrow(data)
+    """Return an Arrow table or batch as a frame, without a copy where the types allow.
+
+    Raises:
+        InvalidInputError: Two columns have one name, or Polars does not know a column's type.
+    """
+    check_names(data.schema.names)
+    try:
+        if any(pa.types.is_decimal256(field.type) for field in data.schema):
+            data = _narrowed(data)
+        frame = pl.from_arrow(data)
+    except (pa.ArrowException, pl.exceptions.PolarsError) as error:
+        kinds = ", ".join(f"{field.name!r} of {field.type}" for field in data.schema)
+        raise InvalidInputError(
+            f"Arrow columns cannot be read: {str(error).splitlines()[0]}. They are {kinds}.",
+            hint="Cast the column to numbers, booleans or strings, or leave it out.",
+        ) from error
     assert isinstance(frame, pl.DataFrame)  # noqa: S101 -- from_arrow of a table: for the type checker
     return frame
+
+
+def _narrowed(data: Any) -> Any:
+    """Return Arrow rows with wide decimals as doubles: Polars panics at the sight of them."""
+    for place, field in enumerate(data.schema):
+        if pa.types.is_decimal256(field.type):
+            data = data.set_column(place, field.name, data.column(place).cast(pa.float64()))
+    return data
+
+
+def check_names(names: Iterable[Any], argument: str = "predictions") -> None:
+    """Check that columns have different names as text.
+
+    Raises:
+        InvalidInputError: Two have the same.
+    """
+    seen: set[str] = set()
+    for name in map(str, names):
+        if name in seen:
+            raise InvalidInputError(
+                f"{argument}: two columns are called {name!r}.",
+                hint="Rename one of them, or leave it out.",
+                argument=argument,
+                column=name,
+            )
+        seen.add(name)
 
 
 def frame_of_column(data: Any, name: str) -> pl.DataFrame:
@@ -65,7 +109,8 @@ def pandas_column(series: Any, name: str, argument: str) -> pl.Series:
     """Return a pandas Series or Index as a Polars one; a float NaN stays NaN, so that it is counted so."""
     numpy = loaded("numpy")
     dtype = series.dtype
-    if numpy is not None and isinstance(dtype, numpy.dtype) and dtype.kind in "fiub":
+    is_sparse = hasattr(dtype, "subtype") and hasattr(dtype, "fill_value")
+    if numpy is not None and (is_sparse or (isinstance(dtype, numpy.dtype) and dtype.kind in "fiub")):
         return numpy_column(series.to_numpy(), name, argument)
     try:
         return frame_of_column(_plain(pa.array(series, from_pandas=True)), name).to_series()
@@ -121,11 +166,14 @@ def column_of_values(name: str, values: Sequence[Any]) -> pl.Series:
         for value in values
     ]
     kinds = {type(value) for value in plain if value is not None}
+    if any(kind.__name__ in _PANDAS_NULLS and kind.__module__.startswith("pandas.") for kind in kinds):
+        plain = [None if type(value).__name__ in _PANDAS_NULLS else value for value in plain]
+        kinds = {type(value) for value in plain if value is not None}
     if not kinds:
         return pl.Series(name, plain, dtype=pl.Null)
     if kinds == {bool}:
         return pl.Series(name, plain, dtype=pl.Boolean)
-    if bool not in kinds and all(issubclass(kind, (int, float)) for kind in kinds):
+    if bool not in kinds and all(issubclass(kind, (int, float, Decimal)) for kind in kinds):
         if kinds == {int}:
             try:
                 return pl.Series(name, plain, dtype=pl.Int64)
@@ -138,8 +186,8 @@ def column_of_values(name: str, values: Sequence[Any]) -> pl.Series:
         return pl.Series(name, [None if value is None else float(value) for value in plain], dtype=pl.Float64)
     if all(issubclass(kind, str) for kind in kinds):
         return pl.Series(name, [None if value is None else str(value) for value in plain], dtype=pl.String)
-    if str in kinds and kinds <= {str, float} and not _has_number(plain):
-        # pandas writes a missing string as NaN.
+    if kinds in ({str, float}, {bool, float}) and not _has_number(plain):
+        # pandas writes a missing string or boolean as NaN.
         return pl.Series(name, [None if isinstance(value, float) else value for value in plain])
     if len(kinds) == 1:
         series = pl.Series(name, plain, strict=False)
@@ -148,8 +196,19 @@ def column_of_values(name: str, values: Sequence[Any]) -> pl.Series:
     raise mixed_types(name, plain)
 
 
+_PANDAS_NULLS: Final = ("NAType", "NaTType")
+
+
 def _has_number(values: Sequence[Any]) -> bool:
     return any(isinstance(value, float) and value == value for value in values)
+
+
+def is_one_row(item: Any) -> bool:
+    """Return whether an item of an iterator is one row, a value or a mapping of values, not a batch."""
+    if isinstance(item, Mapping):
+        return all(is_one_row(value) and not isinstance(value, Mapping) for value in item.values())
+    is_plain = item is None or isinstance(item, (bool, int, float, str, Decimal))
+    return is_plain or getattr(item, "shape", None) == ()
 
 
 def mixed_types(name: str, values: Iterable[Any]) -> InvalidInputError:

@@ -54,8 +54,8 @@ def infer_task(roles: Roles, task: Task | None) -> Task | None:
         return task
     if isinstance(task, Binary) and len(roles.scores) > 1:
         raise InvalidInputError(
-            f"score= names {len(roles.scores)} columns and the task is binary.",
-            hint="Pass the positive class's column alone, or task='multiclass'.",
+            f"there are {len(roles.scores)} columns of scores and the task is binary.",
+            hint="Pass the positive class's scores alone, as in predictions[:, 1], or task='multiclass'.",
             argument="score",
         )
     if isinstance(task, Multiclass) and len(roles.scores) == 1:

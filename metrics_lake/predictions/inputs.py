@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any, Final
 
@@ -19,9 +20,11 @@ from metrics_lake.errors import InvalidInputError
 from metrics_lake.predictions.batches import Once
 from metrics_lake.predictions.columns import (
     array_of_tensor,
+    check_names,
     column_of_values,
     frame_of_arrow,
     frame_of_column,
+    is_one_row,
     is_pandas,
     loaded,
     mixed_types,
@@ -30,7 +33,7 @@ from metrics_lake.predictions.columns import (
     type_name,
 )
 
-__all__ = ["Source", "adapt", "adapt_column"]
+__all__ = ["Source", "adapt", "adapt_column", "readable"]
 
 _PYTHON_CHUNK: Final = 1 << 16
 _SUFFIXES: Final = (".parquet", ".parq", ".pq")
@@ -89,7 +92,7 @@ def adapt(
     Raises:
         InvalidInputError: The data are of no known kind, or a column mixes types.
     """
-    lazy = _polars(data, name)
+    lazy = _polars(data, name, argument)
     if lazy is not None:
         return lazy
     paths = _paths(data)
@@ -102,6 +105,7 @@ def adapt(
     if foreign is not None:
         return foreign
     if isinstance(data, Mapping):
+        check_names(data, argument)
         columns = {str(key): adapt_column(values, str(key), argument) for key, values in data.items()}
         return _memory(_frame_of(columns, argument))
     if isinstance(data, (list, tuple, range)):
@@ -130,7 +134,8 @@ def adapt_column(values: Any, name: str, argument: str) -> pl.Series:
             hint="Pass the column's name, or a Series, an array or a list of one value a row.",
             argument=argument,
         )
-    return source.frame.collect().to_series().alias(name)
+    with readable(argument):
+        return source.frame.collect().to_series().alias(name)
 
 
 # -- Polars, files ----------------------------------------------------------------------------------------
@@ -151,11 +156,29 @@ def _memory(frame: pl.DataFrame, *, is_bare: bool = False, is_matrix: bool = Fal
     )
 
 
-def _polars(data: Any, name: str) -> Source | None:
+@contextmanager
+def readable(argument: str = "predictions") -> Iterator[None]:
+    """Tell of data that Polars cannot read or compute by the argument that they are.
+
+    Raises:
+        InvalidInputError: A lazy plan failed, or a file is missing or broken.
+    """
+    try:
+        yield
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise InvalidInputError(
+            f"{argument} cannot be read: {str(error).splitlines()[0]}.",
+            hint="Mend the lazy plan or the files: collect() shows the same failure with its plan.",
+            argument=argument,
+        ) from error
+
+
+def _polars(data: Any, name: str, argument: str) -> Source | None:
     if isinstance(data, pl.DataFrame):
         return _memory(data)
     if isinstance(data, pl.LazyFrame):
-        return Source(data.collect_schema(), data)
+        with readable(argument):
+            return Source(data.collect_schema(), data)
     if isinstance(data, pl.Series):
         return _memory(data.alias(data.name or name).to_frame(), is_bare=True)
     return None
@@ -287,8 +310,8 @@ def _pandas(data: Any, name: str, argument: str) -> Source:
     if not hasattr(data, "columns"):
         column = str(getattr(data, "name", None) or name)
         return _memory(pandas_column(data, column, argument).to_frame(), is_bare=True)
-    columns = {str(key): pandas_column(data[key], str(key), argument) for key in data.columns}
-    return _memory(pl.DataFrame(list(columns.values())))
+    check_names(data.columns, argument)
+    return _memory(pl.DataFrame([pandas_column(data[key], str(key), argument) for key in data.columns]))
 
 
 def _numpy(array: Any, name: str, argument: str) -> Source:
@@ -312,8 +335,13 @@ def _numpy(array: Any, name: str, argument: str) -> Source:
 def _python_rows(rows: list[Any], name: str, argument: str) -> Source:
     first = next((row for row in rows if row is not None), None)
     if isinstance(first, Mapping):
-        keys = list(dict.fromkeys(str(key) for row in rows for key in row))
-        return _memory(pl.DataFrame([column_of_values(key, [row.get(key) for row in rows]) for key in keys]))
+        keys = list(dict.fromkeys(key for row in rows if row is not None for key in row))
+        check_names(keys, argument)
+        columns = [
+            column_of_values(str(key), [None if row is None else row.get(key) for row in rows])
+            for key in keys
+        ]
+        return _memory(pl.DataFrame(columns))
     if isinstance(first, (list, tuple)) or len(getattr(first, "shape", ())) == 1:
         table = [list(row) for row in rows]
         widths = {len(row) for row in table}
@@ -334,10 +362,10 @@ def _frames(items: Iterator[Any], name: str, argument: str) -> Iterator[pl.DataF
     """Give the items of a generator as frames: batches of any kind, or single values in chunks."""
     values: list[Any] = []
     for item in items:
-        if item is None or isinstance(item, (bool, int, float, str)) or getattr(item, "shape", None) == ():
+        if is_one_row(item):
             values.append(item)
             if len(values) == _PYTHON_CHUNK:
-                yield column_of_values(name, values).to_frame()
+                yield from _rows_frame(values, name, argument)
                 values = []
             continue
         source = adapt(item, name=name, argument=argument)
@@ -346,7 +374,13 @@ def _frames(items: Iterator[Any], name: str, argument: str) -> Iterator[pl.DataF
         elif source.batches is not None:
             yield from source.batches(source.schema.names())
     if values:
-        yield column_of_values(name, values).to_frame()
+        yield from _rows_frame(values, name, argument)
+
+
+def _rows_frame(rows: list[Any], name: str, argument: str) -> Iterator[pl.DataFrame]:
+    frame = _python_rows(rows, name, argument).frame
+    assert frame is not None  # noqa: S101 -- rows in memory
+    yield frame.collect()
 
 
 def _one_pass(frames: Iterator[pl.DataFrame], name: str, schema: pl.Schema | None = None) -> Source:

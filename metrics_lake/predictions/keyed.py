@@ -18,6 +18,7 @@ import pyarrow.compute
 
 from metrics_lake.errors import InvalidInputError, TaskAmbiguousError
 from metrics_lake.predictions.inference import infer_task, label_kind
+from metrics_lake.predictions.inputs import readable
 from metrics_lake.predictions.roles import Roles, resolve
 from metrics_lake.predictions.slots import (
     collected,
@@ -63,8 +64,9 @@ def keyed_rows(
     chosen = as_task(task)
     keys = key_names(key)
     roles = resolve(data, key=keys, task=chosen, **options)
-    found = infer_task(roles, chosen)
-    frame = collected(roles.source, list(dict.fromkeys([*keys, *roles.columns])))
+    with readable():
+        found = infer_task(roles, chosen)
+        frame = collected(roles.source, list(dict.fromkeys([*keys, *roles.columns])))
     texts = key_texts(frame, keys, "predictions")
     doubled = texts.filter(texts.is_duplicated())
     if len(doubled):

@@ -11,7 +11,7 @@ from metrics_lake.errors import InvalidInputError
 from metrics_lake.predictions._text import near, quoted
 from metrics_lake.predictions.batches import rebatch
 from metrics_lake.predictions.inference import label_kind
-from metrics_lake.predictions.inputs import adapt
+from metrics_lake.predictions.inputs import adapt, readable
 from metrics_lake.predictions.slots import (
     collected,
     frame_of,
@@ -149,7 +149,8 @@ def label_rows(
             hint="Pass strings, booleans, integers or floats.",
             argument="truth",
         )
-    frame = collected(source, list(dict.fromkeys([*keys, chosen])))
+    with readable("labels"):
+        frame = collected(source, list(dict.fromkeys([*keys, chosen])))
     for name, (other, kind) in zip(keys, key_kinds.items(), strict=True):
         mine = key_kind(frame.schema[name], name)
         if mine != kind and "null" not in (mine, kind):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -17,6 +18,9 @@ __all__ = ["RESERVED_SEGMENTS", "Roles", "every_text", "resolve"]
 
 RESERVED_SEGMENTS: Final = ("label", "every")
 """Tags of our own on points: a segment column of that name could not be told apart."""
+
+_PATTERN: Final = re.compile(r"\^.*\$|\*|\0.*", re.DOTALL)
+"""Names that Polars takes for patterns, and those of our own columns beside the data's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,10 @@ def resolve(
     sets = _segment_sets(by)
     for name in dict.fromkeys(name for group in sets for name in group):
         columns.check(name, "by")
+        if not name:
+            raise InvalidInputError(
+                "by: a segment column has no name.", hint="Rename the column.", argument="by"
+            )
         if name in RESERVED_SEGMENTS:
             raise InvalidInputError(
                 f"by: a segment column cannot be called {name!r}, which is a tag of the points.",
@@ -142,10 +150,16 @@ class _Columns:
 
     def check(self, name: Any, argument: str) -> str:
         if not isinstance(name, str):
+            hint = f"Pass {str(name)!r}." if self._is_name(name) else "Pass a column's name as a str."
             raise InvalidInputError(
-                f"{argument}={name!r} is not the name of a column.",
-                hint="Pass a column's name as a str.",
+                f"{argument}={name!r} is not the name of a column.", hint=hint, argument=argument
+            )
+        if _PATTERN.fullmatch(name):
+            raise InvalidInputError(
+                f"{argument}={name!r} cannot be told from a pattern of columns' names.",
+                hint="Rename the column.",
                 argument=argument,
+                column=name,
             )
         if name not in self.source.schema:
             known = self.source.schema.names()
@@ -157,10 +171,14 @@ class _Columns:
             )
         return name
 
+    def _is_name(self, value: Any) -> bool:
+        """Return whether a value is the label of a column, as pandas has them, before it became text."""
+        return isinstance(value, (int, tuple)) and str(value) in self.source.schema
+
     def one(self, value: Any, argument: str) -> str | None:
         if value is None:
             return None
-        if isinstance(value, str):
+        if isinstance(value, str) or self._is_name(value):
             return self.check(value, argument)
         return self._add(adapt_column(value, argument, argument), argument)
 
@@ -190,7 +208,7 @@ class _Columns:
         """Return the score columns and, where they are several, the classes they stand for."""
         if score is None:
             return (), ()
-        if isinstance(score, str):
+        if isinstance(score, str) or self._is_name(score):
             return (self.check(score, "score"),), ()
         if isinstance(score, Mapping):
             return tuple(self.check(name, "score") for name in score.values()), tuple(score)
@@ -220,7 +238,7 @@ def _prediction(given: str | None, columns: _Columns, named: set[str], *, has_sc
         # Only by its name: any other column that is left over may be an id.
         return "prediction" if "prediction" in free else None
     if len(free) == 1:
-        return free[0]
+        return columns.check(free[0], "prediction")
     if "prediction" in free:
         return "prediction"
     if not free:
@@ -347,9 +365,12 @@ def _checked(roles: Roles) -> Roles:
             continue
         dtype = roles.dtype(column)
         if not (dtype.is_numeric() or dtype in (pl.String, pl.Boolean, pl.Null)):
+            is_vector = argument == "prediction" and isinstance(dtype, pl.Array | pl.List)
             raise InvalidInputError(
                 f"{argument}={column!r} holds {dtype}, which is neither a class nor a number.",
-                hint="Pass strings, booleans, integers or floats.",
+                hint=f"Pass score={column!r} for one score a class."
+                if is_vector
+                else "Pass strings, booleans, integers or floats.",
                 argument=argument,
             )
     return roles

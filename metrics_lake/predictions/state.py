@@ -11,6 +11,7 @@ from metrics_lake.predictions.batches import rebatch
 from metrics_lake.predictions.exact import with_exact
 from metrics_lake.predictions.families import labels, multiclass, numbers, regression, scores
 from metrics_lake.predictions.inference import infer_task
+from metrics_lake.predictions.inputs import readable
 from metrics_lake.predictions.long import Long
 from metrics_lake.predictions.roles import Roles, resolve
 from metrics_lake.predictions.tasks import Binary, Multiclass, Task, as_task
@@ -99,7 +100,8 @@ def long_state(
     """Return what :func:`prediction_state` returns, in long form: for what is computed from it at once."""
     chosen = as_task(task)
     roles = resolve(data, task=chosen, **columns)
-    state = build_state(roles, infer_task(roles, chosen), exact=exact)
+    with readable():
+        state = build_state(roles, infer_task(roles, chosen), exact=exact)
     return state.with_head(pl.lit(resource).alias("resource"), pl.lit(part, dtype=pl.String).alias("part_id"))
 
 

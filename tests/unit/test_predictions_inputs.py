@@ -227,7 +227,7 @@ def test_reader_is_read_once_and_later_batches_must_fit():
         list(source.batches(["p"]))
     with pytest.raises(InvalidInputError, match="lacks the column 'p'"):
         prediction_state(pl.DataFrame({name: [1.5]}) for name in ("p", "q"))
-    with pytest.raises(InvalidInputError, match="other types"):
+    with pytest.raises(InvalidInputError, match="does not fit the Float64 of the first"):
         prediction_state(pl.DataFrame({"p": [value]}) for value in (1.5, "a"))
 
 

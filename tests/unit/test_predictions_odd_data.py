@@ -86,3 +86,120 @@ def test_exact_values_of_all_classes_are_means_of_the_classes(by):
     rows = found.to_frame().filter(pl.col("metric") == "roc_auc", pl.col("label") == "1")
     assert set(rows["method"]) == {"exact"}
     assert rows["value"][0] == pytest.approx(sk.roc_auc_score(truth == 1, scores[:, 1]), rel=1e-12)
+
+
+# -- types ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "numbers", [[1e300, 2.0], [2.0**70, 1.0], np.array([2**64 - 1, 2], "u8"), [2**53 + 2, 1]]
+)
+def test_whole_numbers_beyond_doubles_integers_are_no_classes(numbers):
+    found = metrics(numbers)
+    assert found["max"] == float(numbers[0])
+    assert "class_distribution" not in found
+
+
+def test_decimals_are_numbers_and_labels():
+    labels = metrics(
+        pl.Series([D("1.00"), D("2.00")]), truth=pl.Series([D("1.0"), D("3")]), task="multiclass"
+    )
+    assert labels["accuracy"] == 0.5
+    assert metrics([D("1.5"), None, 2, 0.5])["mean"] == pytest.approx(4 / 3)
+    assert metrics([D("1.5"), D("NaN")])["num_nan"] == 1
+    assert metrics(pa.array([D("1.5"), None], pa.decimal256(60, 2)))["mean"] == 1.5
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[True, pd.NA, False], [True, np.nan, False], pd.Series([True, None, False], dtype=object).tolist()],
+)
+def test_missing_values_of_pandas_in_a_list_are_null(values):
+    found = metrics(values)
+    assert found["class_distribution"] == {False: 0.5, True: 0.5}
+    assert found["num_null"] == 1
+
+
+def test_sparse_columns_of_pandas_are_read():
+    assert metrics(pd.Series(pd.arrays.SparseArray([0.5, 0, 0.25])))["mean"] == 0.25
+
+
+def test_generator_of_mappings_gives_rows():
+    rows = ({"p": i / 10, "y": i % 2} for i in range(10))
+    frame = pl.DataFrame({"p": [i / 10 for i in range(10)], "y": [i % 2 for i in range(10)]})
+    found, expected = metrics(rows, score="p", truth="y"), metrics(frame, score="p", truth="y")
+    assert dict(found) == dict(expected)
+
+
+# -- what cannot be read ----------------------------------------------------------------------------------
+
+
+LATER = {
+    "fractions after integers": ([1, 2], [1.5]),
+    "doubles after floats": (np.array([0.5], "f4"), np.array([0.1])),
+    "beyond the width": (np.array([1], "i1"), np.array([300])),
+    "text after numbers": ([1], ["a"]),
+    "booleans after integers": ([1], [True]),
+}
+
+
+@pytest.mark.parametrize("case", LATER)
+def test_later_batches_are_not_changed_to_fit(case):
+    batches = (pl.DataFrame({"p": values}) for values in LATER[case])
+    with pytest.raises(InvalidInputError, match="in the column 'p', which does not fit the") as caught:
+        metrics(batches, prediction="p", task="regression")
+    assert caught.value.hint
+
+
+def test_later_batches_that_fit_are_read():
+    batches = (pl.DataFrame({"p": values}) for values in ([1.5, None], [2], np.array([3.5], "f4"), [None]))
+    found = metrics(batches, prediction="p", task="regression")
+    assert found["mean"] == pytest.approx(7 / 3)
+    assert found["num_null"] == 2
+
+
+def plan():
+    return pl.LazyFrame({"p": ["x", "0.5"], "y": [0, 1]}).with_columns(pl.col("p").cast(pl.Float64))
+
+
+BROKEN = {
+    "a plan that fails": (plan, {"score": "p", "truth": "y"}, "conversion from `str`"),
+    "a plan that fails where the task is looked for": (plan, {"prediction": "p", "truth": "y"}, "conversion"),
+    "a plan without such a column": (lambda: pl.LazyFrame({"p": [1]}).select("zz"), {}, "zz"),
+    "a missing file": (lambda: pl.scan_parquet("/no/such.parquet"), {}, "No such file"),
+    "a type that is not known": (
+        lambda: pa.RunEndEncodedArray.from_arrays([1, 3], ["a", "b"]), {}, "'prediction' of run_end_encoded",
+    ),
+    "two columns of one name": (
+        lambda: pa.table([pa.array([0.1]), pa.array([0.2])], names=["p", "p"]), {}, "are called 'p'",
+    ),
+    "two columns of pandas": (lambda: pd.DataFrame([[0.1, 0]], columns=["p", "p"]), {}, "are called 'p'"),
+    "columns 1 and '1'": (lambda: pd.DataFrame({1: [0.1], "1": [0]}), {}, "are called '1'"),
+    "keys 1 and '1'": (lambda: {1: [0.1], "1": [0]}, {}, "are called '1'"),
+    "a label for a name": (lambda: pd.DataFrame({0: [0.1], 1: [0]}), {"score": "0", "truth": 1}, "Pass '1'"),
+    "a pair for a name": (
+        lambda: pd.DataFrame([[0.1, 0]], columns=pd.MultiIndex.from_tuples([("a", "p"), ("a", "y")])),
+        {"score": ("a", "p")}, r"""Pass "\('a', 'p'\)".""",
+    ),
+    "a pattern": (lambda: {"^p.*$": [0.1], "y": [1]}, {"score": "^p.*$"}, "told from a pattern"),
+    "any column": (lambda: {"*": [0.1]}, {}, "told from a pattern"),
+    "a segment without a name": (
+        lambda: pl.DataFrame({"p": ["a"], "": ["b"]}), {"prediction": "p", "by": ""}, "has no name",
+    ),
+    "two columns of a binary task": (lambda: SCORES, {"task": "binary"}, r"predictions\[:, 1\]"),
+    "vectors": (lambda: pl.Series([[0.1, 0.9]]), {}, "score='prediction'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_what_cannot_be_read_is_said_in_our_own_words(case):
+    make, options, message = BROKEN[case]
+    with pytest.raises(InvalidInputError, match=message) as caught:
+        metrics(make(), **options)
+    assert caught.value.hint
+    assert "\n" not in str(caught.value)
+
+
+def test_failures_of_the_callers_own_code_are_the_callers():
+    with pytest.raises(ZeroDivisionError):
+        metrics(1 / x for x in (1.5, 0))

@@ -19,6 +19,8 @@ __all__ = ["QUANTILES", "finalise", "quantile_name", "quantile_rows"]
 QUANTILES: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 _FEW: Final = 20
 """Whole numbers of at most so many distinct values are shown as classes too where the task is unknown."""
+_EXACT: Final = 2.0**53
+"""Beyond it two integers can be one double: they are no classes that could be told apart."""
 
 
 def finalise(state: Long, options: Options) -> list[Measure]:
@@ -56,7 +58,7 @@ def _classes(state: Long, cells: pl.DataFrame) -> list[Measure]:
     few = (
         state.ties.join(state.head.filter(pl.col("task") == "unknown"), on="gid", how="semi")
         .group_by("gid")
-        .agg(size=pl.len(), pure=pl.col("value").is_not_null().all())
+        .agg(size=pl.len(), pure=(pl.col("value").abs() <= _EXACT).fill_null(value=False).all())
         .filter(pl.col("size") <= _FEW, "pure")
     )
     if not few.height:
