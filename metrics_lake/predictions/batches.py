@@ -12,7 +12,7 @@ from metrics_lake.errors import InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["BATCH_ROWS", "Once", "rebatch"]
+__all__ = ["BATCH_ROWS", "Once", "Parts", "rebatch"]
 
 BATCH_ROWS: Final = 1 << 20
 """Rows of one batch of a one-pass source: 10 columns of doubles are 80 MB."""
@@ -45,7 +45,21 @@ class Once:
             yield _same_schema(batch, schema).select(columns)
 
 
-def rebatch(batches: Iterator[pl.DataFrame], rows: int = BATCH_ROWS) -> Iterator[pl.DataFrame]:
+class Parts:
+    """Rows that come part by part, once: where one pass is enough, they stand for a frame."""
+
+    def __init__(self, frames: Iterator[pl.DataFrame]) -> None:
+        self._frames = frames
+
+    def __iter__(self) -> Iterator[pl.DataFrame]:
+        return self._frames
+
+    def with_columns(self, *columns: pl.Expr) -> Parts:
+        """Return the parts with more columns."""
+        return Parts(frame.with_columns(*columns) for frame in self._frames)
+
+
+def rebatch(batches: Iterator[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
     """Give the same rows in frames of about ``rows`` rows; small batches are joined, large ones cut."""
     held: list[pl.DataFrame] = []
     count = 0

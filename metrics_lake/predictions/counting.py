@@ -74,8 +74,8 @@ class Counts:
         self._values: Any = pa.repeat(_UNSEEN, GROUPS * self._size)
 
     def add(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Add rows, and return those that were not counted: all of them, once they were the most."""
-        if not self._is_worthwhile:
+        """Add rows, and return those that were not counted: all of few, or once they were the most."""
+        if not self._is_worthwhile or rows.height < _AT_ONCE:
             return rows
         left = [rows.clear()]
         for part in rows.iter_slices(_AT_ONCE):

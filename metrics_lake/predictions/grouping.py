@@ -15,6 +15,7 @@ from metrics_lake.tags import canonical_tags, tags_key
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from metrics_lake.predictions.batches import Parts
     from metrics_lake.predictions.roles import Roles
 
 __all__ = [
@@ -170,7 +171,7 @@ def aggregate(
     return aggregate_all(frame, roles, [one])[0]
 
 
-def aggregate_all(frame: pl.LazyFrame, roles: Roles, passes: Sequence[Pass]) -> list[Groups]:
+def aggregate_all(rows: pl.LazyFrame | Parts, roles: Roles, passes: Sequence[Pass]) -> list[Groups]:
     """Run several passes over the same rows, which give the segments and windows the same ``gid``.
 
     Raises:
@@ -178,11 +179,11 @@ def aggregate_all(frame: pl.LazyFrame, roles: Roles, passes: Sequence[Pass]) -> 
     """
     counted = [_counted(one, roles) for one in passes]
     grouping = group_columns(roles)
-    found = packed(frame, roles, counted, grouping)
+    found = packed(rows, roles, counted, grouping)
     if found is None:
         plain = [replace(one, keys={**one.keys, **grouping}, cells=None) for one in counted]
-        found = grouped(frame, roles, plain)
-    return [_groups(rows, roles) for rows in found]
+        found = grouped(rows, roles, plain)
+    return [_groups(each, roles) for each in found]
 
 
 def _counted(one: Pass, roles: Roles) -> Pass:

@@ -33,7 +33,7 @@ from metrics_lake.predictions.columns import (
     type_name,
 )
 
-__all__ = ["Source", "adapt", "adapt_column", "readable"]
+__all__ = ["Source", "adapt", "adapt_column", "in_memory", "readable"]
 
 _PYTHON_CHUNK: Final = 1 << 16
 _SUFFIXES: Final = (".parquet", ".parq", ".pq")
@@ -107,7 +107,7 @@ def adapt(
     if isinstance(data, Mapping):
         check_names(data, argument)
         columns = {str(key): adapt_column(values, str(key), argument) for key, values in data.items()}
-        return _memory(_frame_of(columns, argument))
+        return in_memory(_frame_of(columns, argument))
     if isinstance(data, (list, tuple, range)):
         return _python_rows(list(data), name, argument)
     if isinstance(data, (bytes, bytearray, set, frozenset)) or not isinstance(data, Iterable):
@@ -141,7 +141,12 @@ def adapt_column(values: Any, name: str, argument: str) -> pl.Series:
 # -- Polars, files ----------------------------------------------------------------------------------------
 
 
-def _memory(frame: pl.DataFrame, *, is_bare: bool = False, is_matrix: bool = False) -> Source:
+def in_memory(frame: pl.DataFrame, *, is_bare: bool = False, is_matrix: bool = False) -> Source:
+    """Return a frame as a :class:`Source`.
+
+    Raises:
+        InvalidInputError: A column mixes types.
+    """
     for column in frame:
         if column.dtype == pl.Object:
             raise mixed_types(column.name, column.to_list())
@@ -175,12 +180,12 @@ def readable(argument: str = "predictions") -> Iterator[None]:
 
 def _polars(data: Any, name: str, argument: str) -> Source | None:
     if isinstance(data, pl.DataFrame):
-        return _memory(data)
+        return in_memory(data)
     if isinstance(data, pl.LazyFrame):
         with readable(argument):
             return Source(data.collect_schema(), data)
     if isinstance(data, pl.Series):
-        return _memory(data.alias(data.name or name).to_frame(), is_bare=True)
+        return in_memory(data.alias(data.name or name).to_frame(), is_bare=True)
     return None
 
 
@@ -241,9 +246,9 @@ def _opened(paths: list[str], open_file: OpenFile) -> Source:
 
 def _arrow(data: Any, name: str, argument: str) -> Source | None:
     if isinstance(data, (pa.Table, pa.RecordBatch)):
-        return _memory(frame_of_arrow(data))
+        return in_memory(frame_of_arrow(data))
     if isinstance(data, (pa.Array, pa.ChunkedArray)):
-        return _memory(frame_of_column(data, name), is_bare=True)
+        return in_memory(frame_of_column(data, name), is_bare=True)
     if isinstance(data, pa.RecordBatchReader):
         return _reader(data, name)
     if type(data).__module__.startswith("pyarrow") and hasattr(data, "scanner"):
@@ -252,15 +257,15 @@ def _arrow(data: Any, name: str, argument: str) -> Source | None:
         return None
     if not hasattr(data, "__arrow_c_stream__"):
         try:
-            return _memory(frame_of_arrow(pa.record_batch(data)))
+            return in_memory(frame_of_arrow(pa.record_batch(data)))
         except (pa.ArrowInvalid, TypeError, ValueError):
-            return _memory(frame_of_column(pa.array(data), name), is_bare=True)
+            return in_memory(frame_of_column(pa.array(data), name), is_bare=True)
     try:
         return _reader(pa.RecordBatchReader.from_stream(data), name)
     except (pa.ArrowInvalid, TypeError, ValueError):
         # Not a stream of rows but of one column's values.
         try:
-            return _memory(frame_of_column(pa.chunked_array(data), name), is_bare=True)
+            return in_memory(frame_of_column(pa.chunked_array(data), name), is_bare=True)
         except (pa.ArrowException, TypeError, ValueError) as error:
             raise InvalidInputError(
                 f"{argument}: the Arrow stream of {type_name(data)} cannot be read: {error}.",
@@ -309,19 +314,19 @@ def _foreign(data: Any, name: str, argument: str) -> Source | None:
 def _pandas(data: Any, name: str, argument: str) -> Source:
     if not hasattr(data, "columns"):
         column = str(getattr(data, "name", None) or name)
-        return _memory(pandas_column(data, column, argument).to_frame(), is_bare=True)
+        return in_memory(pandas_column(data, column, argument).to_frame(), is_bare=True)
     check_names(data.columns, argument)
-    return _memory(pl.DataFrame([pandas_column(data[key], str(key), argument) for key in data.columns]))
+    return in_memory(pl.DataFrame([pandas_column(data[key], str(key), argument) for key in data.columns]))
 
 
 def _numpy(array: Any, name: str, argument: str) -> Source:
     if array.ndim == 1:
-        return _memory(numpy_column(array, name, argument).to_frame(), is_bare=True)
+        return in_memory(numpy_column(array, name, argument).to_frame(), is_bare=True)
     if array.ndim == 2 and array.shape[1] == 1:
-        return _memory(numpy_column(array[:, 0], name, argument).to_frame(), is_bare=True)
+        return in_memory(numpy_column(array[:, 0], name, argument).to_frame(), is_bare=True)
     if array.ndim == 2 and array.shape[1] > 1:
         columns = [numpy_column(array[:, i], str(i), argument) for i in range(array.shape[1])]
-        return _memory(pl.DataFrame(columns), is_bare=True, is_matrix=True)
+        return in_memory(pl.DataFrame(columns), is_bare=True, is_matrix=True)
     raise InvalidInputError(
         f"{argument} has the shape {tuple(array.shape)}.",
         hint="Pass one dimension (a value a row) or two (rows x classes).",
@@ -341,7 +346,7 @@ def _python_rows(rows: list[Any], name: str, argument: str) -> Source:
             column_of_values(str(key), [None if row is None else row.get(key) for row in rows])
             for key in keys
         ]
-        return _memory(pl.DataFrame(columns))
+        return in_memory(pl.DataFrame(columns))
     if isinstance(first, (list, tuple)) or len(getattr(first, "shape", ())) == 1:
         table = [list(row) for row in rows]
         widths = {len(row) for row in table}
@@ -353,9 +358,9 @@ def _python_rows(rows: list[Any], name: str, argument: str) -> Source:
             )
         columns = [column_of_values(str(i), [row[i] for row in table]) for i in range(widths.pop())]
         if len(columns) == 1:
-            return _memory(columns[0].alias(name).to_frame(), is_bare=True)
-        return _memory(pl.DataFrame(columns), is_bare=True, is_matrix=True)
-    return _memory(column_of_values(name, rows).to_frame(), is_bare=True)
+            return in_memory(columns[0].alias(name).to_frame(), is_bare=True)
+        return in_memory(pl.DataFrame(columns), is_bare=True, is_matrix=True)
+    return in_memory(column_of_values(name, rows).to_frame(), is_bare=True)
 
 
 def _frames(items: Iterator[Any], name: str, argument: str) -> Iterator[pl.DataFrame]:

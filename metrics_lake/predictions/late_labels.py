@@ -9,7 +9,7 @@ import polars as pl
 
 from metrics_lake.errors import InvalidInputError
 from metrics_lake.predictions._text import near, quoted
-from metrics_lake.predictions.batches import rebatch
+from metrics_lake.predictions.batches import BATCH_ROWS, rebatch
 from metrics_lake.predictions.inference import label_kind
 from metrics_lake.predictions.inputs import adapt, readable
 from metrics_lake.predictions.slots import (
@@ -205,7 +205,7 @@ def find_keys(batches: Iterable[pa.RecordBatch], sets: Mapping[str, pa.Table]) -
     if len(sets) > 1:
         keys = keys.group_by("key").agg(pl.col("sets").sum())
     found: dict[str, Hits] = {}
-    for batch in rebatch(frame_of(each) for each in batches):
+    for batch in rebatch((frame_of(each) for each in batches), BATCH_ROWS):
         for part in batch["part_id"].unique():
             found.setdefault(part, Hits(dict.fromkeys(sets, 0), {}))
         some = batch.join(keys, on="key", how="inner")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
 from metrics_lake.errors import InvalidInputError
-from metrics_lake.predictions.batches import rebatch
+from metrics_lake.predictions.batches import BATCH_ROWS, Parts, rebatch
 from metrics_lake.predictions.exact import with_exact
 from metrics_lake.predictions.families import labels, multiclass, numbers, regression, scores
 from metrics_lake.predictions.inference import infer_task
-from metrics_lake.predictions.inputs import readable
+from metrics_lake.predictions.inputs import in_memory, readable
 from metrics_lake.predictions.long import Long
 from metrics_lake.predictions.roles import Roles, resolve
 from metrics_lake.predictions.tasks import Binary, Multiclass, Task, as_task
@@ -50,7 +52,7 @@ def prediction_state(
     """Return the mergeable state of predictions, from which every metric is computed later.
 
     One streaming pass for labels, for binary scores and for numbers; two more for numbers with a truth,
-    one more for each class of a multiclass score. Readers and generators are folded batch by batch.
+    one more for each class of a multiclass score. Readers and generators are read once, in bounded memory.
 
     Args:
         data: Anything that :func:`~metrics_lake.predictions.inputs.adapt` takes.
@@ -170,16 +172,29 @@ def build_state(roles: Roles, task: Task | None, *, exact: bool = False) -> Long
             argument="exact",
         )
     assert source.batches is not None  # noqa: S101 -- a source has one or the other
-    return _fold(source.batches(roles.columns), roles, task)
+    return _of_batches(rebatch(source.batches(roles.columns), BATCH_ROWS), roles, task)
+
+
+def _of_batches(batches: Iterator[pl.DataFrame], roles: Roles, task: Task | None) -> Long:
+    held = [*islice(batches, 2)]
+    if len(held) == 1 or not (isinstance(task, Binary) and roles.scores):
+        return _fold(_again(held, batches), roles, task)
+    return scores.build(Parts(_again(held, batches)), roles, task)
+
+
+def _again(held: list[pl.DataFrame], rest: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    while held:
+        yield held.pop(0)
+    yield from rest
 
 
 def _fold(batches: Iterator[pl.DataFrame], roles: Roles, task: Task | None) -> Long:
     held: list[Long] = []
     pilot = None
-    for batch in rebatch(batches):
+    for batch in batches:
         if pilot is None:
             pilot = _near(batch, roles)
-        held.append(_build(batch.lazy(), roles, task, pilot=pilot))
+        held.append(_build(batch.lazy(), replace(roles, source=in_memory(batch)), task, pilot=pilot))
         if len(held) == _HELD_STATES:
             held = [Long.concat(held).merged()]
     return Long.concat(held).merged()

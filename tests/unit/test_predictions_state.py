@@ -30,6 +30,7 @@ from metrics_lake.predictions import (
     passes,
     prediction_state,
 )
+from metrics_lake.predictions import state as states
 from metrics_lake.predictions.cells import (
     SCORE_CELLS,
     SCORE_CODES,
@@ -135,7 +136,10 @@ def rows_of(state, table, keys):
     ],
     ids=str,
 )
-def test_slices_give_the_state_of_all_rows_at_once(options, monkeypatch):
+@pytest.mark.parametrize(
+    "form", [pl.DataFrame, pl.DataFrame.lazy, lambda data: data.to_arrow().to_reader(50)]
+)
+def test_parts_give_the_state_of_all_rows_at_once(form, options, monkeypatch):
     data = sample(3000).with_columns(
         pl.col("s").round(3),
         said=pl.col("s") > 0.4,
@@ -152,7 +156,25 @@ def test_slices_give_the_state_of_all_rows_at_once(options, monkeypatch):
         data = data.with_columns(s=pl.when(row % 73 == 0).then(1.5).otherwise("s"))
     whole = prediction_state(data, **options)
     monkeypatch.setattr(passes, "SLICE_ROWS", 170)
-    assert_same_states(prediction_state(data, **options), whole)
+    monkeypatch.setattr(states, "BATCH_ROWS", 170)
+    monkeypatch.setattr(counting, "_AT_ONCE", 70)
+    assert_same_states(prediction_state(form(data), **options), whole)
+
+
+def test_what_comes_once_tells_what_is_wrong_without_being_read_again(monkeypatch):
+    monkeypatch.setattr(states, "BATCH_ROWS", 10)
+    data = pl.DataFrame({"s": [0.5] * 40, "y": [0, 1] * 15 + [0, 2] * 5, "country": map(str, range(40))})
+    with pytest.raises(InvalidInputError, match="truth='y' holds labels besides 0 and 1"):
+        prediction_state(data.to_arrow().to_reader(5), score="s", truth="y", by="country")
+    with pytest.raises(InvalidInputError, match="besides 0 and 1: 2"):
+        prediction_state(data.lazy(), score="s", truth="y", by="country")
+
+
+def test_ids_as_segments_are_refused_where_rows_come_once(monkeypatch):
+    data = pl.DataFrame({"s": [0.5] * 70_000, "id": map(str, range(70_000))})
+    monkeypatch.setattr(states, "BATCH_ROWS", 40_000)
+    with pytest.raises(InvalidInputError, match="by: 'id' holds more than 65,535 values"):
+        prediction_state(data.to_arrow().to_reader(), score="s", by="id")
 
 
 SPREADS = {

@@ -10,6 +10,7 @@ import polars as pl
 
 from metrics_lake.errors import InvalidInputError
 from metrics_lake.predictions._text import quoted
+from metrics_lake.predictions.batches import Parts
 from metrics_lake.predictions.cells import (
     SCORE_CODES,
     SCORE_MIDDLE,
@@ -23,7 +24,7 @@ from metrics_lake.predictions.families.labels import label_params, label_text, p
 from metrics_lake.predictions.families.numbers import cell_table
 from metrics_lake.predictions.grouping import BAD, aggregate_all, number, weighted
 from metrics_lake.predictions.inference import label_kind
-from metrics_lake.predictions.passes import Pass, is_sliced
+from metrics_lake.predictions.passes import Pass, has_many_groups
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +58,7 @@ class Coded:
     kind: str
 
 
-def build(frame: pl.LazyFrame, roles: Roles, task: Binary) -> Long:
+def build(rows: pl.LazyFrame | Parts, roles: Roles, task: Binary) -> Long:
     """Return the state ``scores`` of a column of scores of the positive class.
 
     Raises:
@@ -90,7 +91,7 @@ def build(frame: pl.LazyFrame, roles: Roles, task: Binary) -> Long:
     texts = {"truth": truth.text, "pred": decision.text}
     extra = {name: text for name, text in texts.items() if text is not None}
     bins = step(score * float(BINS))
-    if is_sliced(frame, roles):
+    if has_many_groups(rows, roles):
         # Sums by bin, and by cell only what needs it: rows of rare groups wait with all that is summed.
         passes = [
             Pass({"k": key(_above(score, cuts, bins)), **extra}, values, [*ends, *totals]),
@@ -101,12 +102,12 @@ def build(frame: pl.LazyFrame, roles: Roles, task: Binary) -> Long:
         cuts = [value for value in cuts if not _is_edge(value)]
         code = score_code(score, _above(score, cuts, bins))
         passes = [Pass({"k": key(code), **extra}, values, [*ends, *totals])]
-    found = [_decoded(groups, roles, thresholds) for groups in aggregate_all(frame, roles, passes)]
+    found = [_decoded(groups, roles, thresholds) for groups in aggregate_all(rows, roles, passes)]
     groups = _summed(found[0], roles)
     sums = ("sum_s", "sum_se", "sum_ll") if roles.truth is not None else ("sum_s",)
     check_range(groups.rows, roles.scores[0], task.out_of_range)
     usable = groups.usable
-    _check_known(usable, frame, roles)
+    _check_known(usable, rows, roles)
     counts = groups.counts(
         None
         if roles.truth is None
@@ -267,7 +268,7 @@ def coded(roles: Roles, column: str | None, task: Binary) -> Coded:
     return Coded(code.otherwise(TRUTH["negative"]).cast(pl.UInt32), text, kind)
 
 
-def _check_known(usable: pl.DataFrame, frame: pl.LazyFrame, roles: Roles) -> None:
+def _check_known(usable: pl.DataFrame, rows: pl.LazyFrame | Parts, roles: Roles) -> None:
     strange = usable["code"] == TRUTH["unknown"]
     if roles.prediction is not None:
         strange |= usable["yhat"] >= TRUTH["unknown"]
@@ -275,10 +276,14 @@ def _check_known(usable: pl.DataFrame, frame: pl.LazyFrame, roles: Roles) -> Non
         return
     is_truth = (usable["code"] == TRUTH["unknown"]).any()
     column = roles.truth if is_truth else roles.prediction
-    found = frame.filter(~pl.col(str(column)).is_in([0, 1])).select(str(column)).unique().head(9).collect()
     argument = "truth" if is_truth else "prediction"
+    told = f"{argument}={column!r} holds labels besides 0 and 1"
+    if not isinstance(rows, Parts):  # which cannot be read again
+        is_other = ~pl.col(str(column)).is_in([0, 1])
+        found = rows.filter(is_other).select(str(column)).unique().head(9).collect().to_series()
+        told += f": {quoted(sorted(found))}"
     raise InvalidInputError(
-        f"{argument}={column!r} holds labels besides 0 and 1: {quoted(sorted(found.to_series()))}.",
+        f"{told}.",
         hint="Pass task=Binary(labels=[negative, positive]) for other labels.",
         argument=argument,
     )
