@@ -38,6 +38,7 @@ __all__ = [
     "file_pattern",
     "leave_to_parent",
     "new_cursor",
+    "raise_if_interrupted",
     "reader_of",
     "run",
     "spill_directory",
@@ -99,6 +100,7 @@ _AFTER_OPENING: Final = (
 _STREAM_ROWS: Final = 65_536
 _GLOB_CHARACTERS: Final = re.compile(r"([*?\[])")
 _NO_FILE: Final = re.compile(r"No files found that match|No such file|Could not open file|Cannot open file")
+_INTERRUPTED: Final = re.compile(r"^Query interrupted$|(^|failed: )KeyboardInterrupt(:|$)", re.MULTILINE)
 _PARQUET_PATH: Final = re.compile(r"""['"](?P<path>[^'"]*\.parquet)['"]""")
 
 _WRONG_SQL: Final = (
@@ -230,11 +232,25 @@ def _translated(tables: Mapping[str, Source]) -> Iterator[None]:
     try:
         yield
     # While a result streams, DuckDB's errors come through Arrow's C interface as these.
-    except (duckdb.Error, OSError, pa.ArrowException) as error:
+    except (duckdb.Error, OSError, RuntimeError, pa.ArrowException) as error:
+        raise_if_interrupted(error)
         for table in tables.values():
             if isinstance(table, Feed) and table.failure is not None:
                 raise table.failure from error
         raise translation(error) from error
+
+
+def raise_if_interrupted(error: BaseException) -> None:
+    """Return unless a query ended because somebody pressed Ctrl-C.
+
+    DuckDB 2.0 makes of it a RuntimeError of its own, or a text about the table or the file that Python was
+    giving it just then: an ``except Exception`` would go on as if nothing had been asked.
+
+    Raises:
+        KeyboardInterrupt: They did.
+    """
+    if _INTERRUPTED.search(str(error)):
+        raise KeyboardInterrupt from error
 
 
 def translation(error: BaseException) -> MetricsLakeError:

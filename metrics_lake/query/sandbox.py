@@ -26,7 +26,14 @@ import duckdb
 import pyarrow as pa
 
 from metrics_lake.errors import InvalidInputError, MetricsLakeError, QueryError
-from metrics_lake.query.database import SETTINGS, leave_to_parent, reader_of, spill_directory, translation
+from metrics_lake.query.database import (
+    SETTINGS,
+    leave_to_parent,
+    raise_if_interrupted,
+    reader_of,
+    spill_directory,
+    translation,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -218,7 +225,8 @@ def _translated(sources: Sources, limits: Limits) -> Iterator[None]:
     try:
         yield
     # While a result streams, DuckDB's errors come through Arrow's C interface as these.
-    except (duckdb.Error, OSError, pa.ArrowException) as error:
+    except (duckdb.Error, OSError, RuntimeError, pa.ArrowException) as error:
+        raise_if_interrupted(error)
         failure = sources.failure()
         if failure is not None:
             raise failure from error
