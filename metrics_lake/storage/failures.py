@@ -134,6 +134,7 @@ _FORBIDDEN: Final = re.compile(r"^Forbidden\b|\b(?:401|403)\b")
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _DENIED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_NO_FOLDER: Final = frozenset({errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP})
 _ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR})
 
 _RIGHTS: Final = {"get": "GET", "list": "LIST", "delete": "DELETE", "put": "PUT", "put_new": "PUT"}
@@ -302,4 +303,11 @@ def _local_error(error: OSError, url: str, operation: str, key: str) -> MetricsL
         )
     if error.errno in _ABSENT and operation == "get":
         return ObjectNotFoundError(f"There is no object {key!r} under {url}.", **context)
+    if error.errno in _NO_FOLDER:
+        return RequestRefusedError(
+            f"{what} is impossible ({error.strerror}).",
+            hint="Name a folder, or one that can be made: a part of this path is a file or too long, or a link "
+            "that leads nowhere.",
+            **context,
+        )
     return StorageError(f"{what} failed: {error}.", **context)

@@ -18,11 +18,13 @@ import pytest
 from fsspec.exceptions import FSTimeoutError
 from fsspec.implementations.memory import MemoryFileSystem
 
+from metrics_lake import MetricsLake
 from metrics_lake.errors import (
     InvalidInputError,
     MissingDriverError,
     ObjectNotFoundError,
     PermissionDeniedError,
+    RequestRefusedError,
     StorageError,
 )
 from metrics_lake.storage import Creation, open_storage
@@ -459,6 +461,16 @@ def test_other_failures_of_link_are_errors_and_leave_nothing(local_url, monkeypa
     assert (caught.value.key, caught.value.operation, caught.value.retryable) == ("b", "put_new", True)
     assert caught.value.__cause__.errno == errno.EIO
     assert names(local_url) == ["a"]
+
+
+@pytest.mark.parametrize("name", ["file", "file/below", "dangling", "loop", "n" * 300])
+def test_where_no_folder_can_be_is_no_outage(tmp_path, name):
+    (tmp_path / "file").write_text("notes")
+    (tmp_path / "dangling").symlink_to(tmp_path / "gone" / "far")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with MetricsLake(tmp_path / name) as lake, pytest.raises(RequestRefusedError, match="Name a folder"):
+        lake.log_metric("run", "loss", 0.5)
+    assert (tmp_path / "file").read_text() == "notes"
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
