@@ -122,16 +122,21 @@ def delete(
     if not (resources or metrics or tags or untagged or since or until):
         raise click.UsageError("nothing says what to delete: name resources, or --glob '*' for everything")
     with place.reading() as lake:
-        done = lake.maintenance.delete(
-            patterns(resources, not is_glob),
-            patterns(metrics, not is_glob),
-            tags=tags_of(tags, untagged),
-            since=since,
-            until=until,
-            table=table or "metrics",
-            dry_run=not yes,
-            purge=purge,
-        )
+        try:
+            done = lake.maintenance.delete(
+                patterns(resources, not is_glob),
+                patterns(metrics, not is_glob),
+                tags=tags_of(tags, untagged),
+                since=since,
+                until=until,
+                table=table or "metrics",
+                dry_run=not yes,
+                purge=purge,
+            )
+        except NotFoundError as error:
+            if any(sign in name for name in (*resources, *metrics) for sign in "*?"):
+                raise NotFoundError(error.message, hint="--glob takes names as patterns.") from error
+            raise
         if not done.points and resources and not is_glob:
             raise NotFoundError(f"{lake.url} has no such points of {', '.join(map(repr, resources))}.")
     _write_deletion(done, form)

@@ -217,7 +217,12 @@ class MetricsLake(WriteVerbs, ReadVerbs, AnalysisVerbs, PredictionVerbs, BaseMet
         from metrics_lake.maintenance import Maintenance
 
         return Maintenance(
-            self._storage, self._lake(), self._writer.flush, self._recover, self._check_writable
+            self._storage,
+            self._lake(),
+            self._writer.flush,
+            self._recover,
+            self._reading,
+            self._check_writable,
         )
 
     @property

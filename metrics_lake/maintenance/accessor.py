@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from metrics_lake.lakefile import LakeFile
     from metrics_lake.maintenance.collecting import Garbage
     from metrics_lake.progress import Progress
+    from metrics_lake.reader import Reader
     from metrics_lake.storage import Storage
     from metrics_lake.writer import Receipt
 
@@ -57,6 +58,7 @@ class Maintenance:
         lake: What ``_lake.json`` says.
         flush: Publishes this process's own points.
         adopt: Publishes the journals under a folder; returns how many points.
+        reader: Gives what knows what is there.
         check_writable: Raises where this handle may not write; then dry runs are all that is left.
     """
 
@@ -66,12 +68,14 @@ class Maintenance:
         lake: LakeFile,
         flush: Callable[[], Receipt],
         adopt: Callable[[Any], int],
+        reader: Callable[[], Reader],
         check_writable: Callable[[], None] = lambda: None,
     ) -> None:
         self._storage = storage
         self._lake = lake
         self._flush = flush
         self._adopt = adopt
+        self._reader = reader
         self._check_writable = check_writable
 
     def compact(
@@ -180,6 +184,8 @@ class Maintenance:
 
         Raises:
             InvalidInputError: Nothing limits the delete: pass ``glob("*")`` to mean everything.
+            NotFoundError: Nothing would go, and there is no resource or metric of a name that was given; with
+                near names.
             StorageError: The store failed; nothing was deleted.
 
         >>> from metrics_lake import MetricsLake
@@ -196,16 +202,20 @@ class Maintenance:
             raise InvalidInputError(
                 "nothing says what to delete.", hint='Pass glob("*") to delete everything.', table=table
             )
+        of_resources, of_metrics = Ids.of(resource_ids(resources), "resource"), Ids.of(metrics, "metric")
         condition = Condition(
-            resources=_names(resources, "resource"),
-            metrics=_names(metrics, "metric"),
+            resources=_names(of_resources),
+            metrics=_names(of_metrics),
             since_us=None if since is None else checked_timestamp(since),
             until_us=None if until is None else checked_timestamp(until),
             tags_keys=None if tags is None else (tags_key(canonical_tags(tags)),),
         )
-        return self._delete(
+        done = self._delete(
             condition, table, keep_last=False, dry_run=dry_run, purge=purge, progress=progress
         )
+        if not done.points and table == METRICS and of_resources is not None:
+            self._require(of_resources, of_metrics)
+        return done
 
     def retention(
         self,
@@ -282,6 +292,16 @@ class Maintenance:
             vacuum(self._storage, log, purge=(*done.files, *done.objects))
         return done
 
+    def _require(self, resources: Ids, metrics: Ids | None) -> None:
+        reader = self._reader()
+        for resource in resources.names:
+            there = reader.metric_ids(resource)
+            if not there:
+                raise reader.not_found(resource)
+            for metric in metrics.names if metrics and resource == resources.only else ():
+                if metric not in there:
+                    raise reader.not_found(resource, metric)
+
     def _tables(self, table: str | None) -> Iterable[str]:
         if table is not None:
             return [_known_table(table)]
@@ -310,7 +330,6 @@ def _known_table(table: str) -> str:
     return table
 
 
-def _names(asked: Any, what: str) -> tuple[str | re.Pattern[str], ...] | None:
+def _names(asked: Ids | None) -> tuple[str | re.Pattern[str], ...] | None:
     """Return ids as they are and patterns compiled; None is all."""
-    ids = Ids.of(resource_ids(asked) if what == "resource" else asked, what)
-    return None if ids is None else (*ids.names, *(re.compile(each.regex) for each in ids.globs))
+    return None if asked is None else (*asked.names, *(re.compile(each.regex) for each in asked.globs))

@@ -306,8 +306,7 @@ def _local_error(error: OSError, url: str, operation: str, key: str) -> MetricsL
     if error.errno in _NO_FOLDER:
         return RequestRefusedError(
             f"{what} is impossible ({error.strerror}).",
-            hint="Name a folder, or one that can be made: a part of this path is a file or too long, or a link "
-            "that leads nowhere.",
+            hint="Name a folder: a part of this path is a file, too long, or a link that leads nowhere.",
             **context,
         )
     return StorageError(f"{what} failed: {error}.", **context)

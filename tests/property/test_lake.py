@@ -103,9 +103,13 @@ class LakeMachine(RuleBasedStateMachine):
 
     @rule(handle=HANDLES, resource=RESOURCES, purge=st.booleans())
     def delete(self, handle, resource, purge):
-        done = self.lakes[handle].maintenance.delete(resource, dry_run=False, purge=purge)
         self.publish(handle)
         gone = [row for row in self.rows if row.resource == resource and row.owner is None]
+        if not gone:
+            with pytest.raises(KeyError):
+                self.lakes[handle].maintenance.delete(resource, dry_run=False, purge=purge)
+            return
+        done = self.lakes[handle].maintenance.delete(resource, dry_run=False, purge=purge)
         assert done.points == len(gone)
         self.rows = [row for row in self.rows if row not in gone]
 

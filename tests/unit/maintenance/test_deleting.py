@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import datetime as dt
 import re
+from functools import partial
 
 import pytest
 
+from metrics_lake import MetricsLake, glob
 from metrics_lake.commits import decode_rows
-from metrics_lake.errors import CorruptObjectError
+from metrics_lake.errors import CorruptObjectError, NotFoundError
 from metrics_lake.maintenance.bulk import publish_bulk, publish_copy
 from metrics_lake.maintenance.compaction import compact_inbox, merge_files
 from metrics_lake.maintenance.deleting import delete_rows
@@ -68,6 +71,21 @@ def test_a_delete_takes_exactly_its_rows_by_one_commit(filled):
     assert {live.name.writer for live in filled.snapshot().inbox} == {f"{4:032x}", f"{5:032x}"}
     assert delete(filled, of("a")).points == 0
     assert filled.snapshot().log.version == version + 1
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_names_of_which_there_is_nothing_are_not_found_with_near_names(tmp_path, dry_run):
+    with MetricsLake(tmp_path / "lake", state_dir=tmp_path / "state") as lake:
+        lake.log_metric("digits/1", "loss", 0.5)
+        delete = partial(lake.maintenance.delete, dry_run=dry_run)
+        for resources in ("digits/11", ["digits/11"], [glob("x*"), "digits/11"]):
+            with pytest.raises(NotFoundError, match=r"no resource 'digits/11'\. Did you mean 'digits/1'"):
+                delete(resources)
+        with pytest.raises(NotFoundError, match=r"no metric 'los'\. Did you mean 'loss'"):
+            delete("digits/1", "los")
+        future = dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
+        assert delete("digits/1", since=future).points == delete(glob("x*")).points == 0
+        assert delete(["digits/1", "digits/11"]).points == 1
 
 
 def test_nothing_brings_deleted_rows_back(filled):
