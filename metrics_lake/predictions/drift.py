@@ -42,9 +42,11 @@ def drift_rows(state: Long, reference: Long, bins: int = 10) -> list[Measure]:
         InvalidInputError: ``bins`` is below 2, or the reference holds several jobs.
         NotFoundError: The reference has no state of the kind that is compared.
     """
-    if bins < 2:
+    if not isinstance(bins, int) or bins < 2:  # type: ignore[redundant-expr]  # a caller's value
         raise InvalidInputError(
-            f"drift_bins={bins!r} is below 2.", hint="Pass drift_bins=10.", argument="drift_bins"
+            f"drift_bins={bins!r} is no number of bins, 2 or more.",
+            hint="Pass drift_bins=10.",
+            argument="drift_bins",
         )
     reference = rolled_up(merge_long(reference), every=None)
     if reference.head["resource"].n_unique() > 1:
@@ -53,7 +55,13 @@ def drift_rows(state: Long, reference: Long, bins: int = 10) -> list[Measure]:
             hint="Pass the state of one job, or merge them under one name first.",
             argument="reference",
         )
-    state = state.filter(pl.col("state").is_in(["labels", *_NUMERIC]))
+    kinds = ["labels", *_NUMERIC]
+    filled = state.head.filter(pl.col("n") > 0)["state"].unique()
+    known = reference.head["state"].unique()
+    # Of no rows it is not known what they would have been: a reference of another kind is none for them.
+    state = state.filter(
+        pl.col("state").is_in(kinds) & (pl.col("state").is_in(filled) | pl.col("state").is_in(known))
+    )
     pairs = _pairs(state, reference)
     rows: list[Measure] = []
     for kind, is_score in _NUMERIC.items():
@@ -95,9 +103,10 @@ def _numeric(
     state: Long, reference: Long, pairs: pl.DataFrame, bins: int, *, is_score: bool, suffix: str
 ) -> list[Measure]:
     cells = _joint(state, reference, pairs, is_score=is_score)
-    binned = cells.with_columns(
-        bin=(pl.col("before_b") / pl.col("b_all") * bins + 1e-9).floor().clip(0, bins - 1)
-    )
+    # By the middle of what the reference has in the cell: where one cell is much of the reference, other
+    # values on either side of it are not in its bin.
+    middle = (pl.col("before_b") + pl.col("b") / 2) / pl.col("b_all")
+    binned = cells.with_columns(bin=(middle * bins + 1e-9).floor().clip(0, bins - 1))
     shares = binned.group_by("gid", "bin", maintain_order=True).agg(
         pl.col("a", "b", "na", "nb").sum(), pl.col("a_all", "b_all").first()
     )
@@ -264,9 +273,12 @@ def _share_rows(shares: pl.DataFrame, bins: str, names: pl.DataFrame) -> list[Me
         "chi2_pvalue": bins,
     }
     return [
-        out(found, pl.lit(f"drift/{name}") + pl.col("behind"), pl.col(name), n="n", method=method)
+        out(
+            found, pl.lit(f"drift/{name}") + pl.col("behind"), pl.col(name), n="n", method=method,
+            reason="all rows are in one bin",
+        )
         for name, method in methods.items()
-    ]
+    ]  # fmt: skip
 
 
 def _missing(pairs: pl.DataFrame, measures: tuple[str, ...], names: pl.DataFrame) -> list[Measure]:
