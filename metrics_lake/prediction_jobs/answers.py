@@ -13,6 +13,7 @@ from metrics_lake.prediction_jobs.stored import windows_of
 from metrics_lake.predictions import FINAL_SCHEMA, PredictionMetrics, finalize, metric_points
 from metrics_lake.predictions.long import Long
 from metrics_lake.predictions.roles import RESERVED_SEGMENTS
+from metrics_lake.predictions.rollup import of_one_kind
 from metrics_lake.predictions.state import merge_long
 from metrics_lake.tags import canonical_tags, tags_from_key, tags_key
 
@@ -93,7 +94,7 @@ def answer(job: str, states: Sequence[Long], wanted: Wanted, coverage: Coverage 
             hint="Pass the same every= for all parts of a job.",
             argument="every",
         )
-    merged = merge_long(plain)
+    merged = merge_long(of_one_kind(plain, job))
     metrics = wanted.metrics
     if coverage is not None and not isinstance(metrics, str):
         metrics = [name for name in metrics if name not in _COVERAGE]

@@ -39,6 +39,13 @@ def merge_params(sources: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 continue
             elif name == "seen_labels":
                 merged[name] = sorted({*merged[name], *value})
+            elif name == "label_kind" and merged[name] != value:
+                raise InvalidInputError(
+                    "The states cannot be merged: "
+                    f"labels are of type {merged[name]} in one, {value} in another.",
+                    hint="Cast labels and truths to one type in every part.",
+                    parameter=name,
+                )
             elif merged[name] != value:
                 raise InvalidInputError(
                     f"The states cannot be merged: {name} is {merged[name]!r} in one, {value!r} in another.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
@@ -16,7 +16,10 @@ from metrics_lake.tags import tags_from_key, tags_key
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["one_job", "rolled_up"]
+__all__ = ["of_one_kind", "one_job", "rolled_up"]
+
+_ONE_OF: Final = ("numbers", "labels", "scores")
+"""The kinds of states of which every part has one."""
 
 
 def rolled_up(state: Long, *, by: Any = "stored", every: Any = "stored") -> Long:
@@ -40,6 +43,31 @@ def one_job(state: Long, name: str) -> Long:
     """Return the states of several jobs as those of one: the parts stay apart by their jobs' names."""
     part = pl.concat_str("resource", "part_id", separator="\0")
     return state.with_head(part.alias("part_id"), pl.lit(name).alias("resource"))
+
+
+def of_one_kind(states: Long, job: str) -> Long:
+    """Return the states of a job's parts without those of no rows that are of another kind than the others.
+
+    Raises:
+        InvalidInputError: Two parts predict different things, whose numbers would stand side by side.
+    """
+    if states.head["part_id"].n_unique() < 2:
+        return states
+    pair = ["state", "column"]
+    filled = states.head.filter(pl.col("n") > 0).unique(pair, maintain_order=True)
+    kinds = filled.filter(pl.col("state").is_in(_ONE_OF))
+    if kinds.height > 1:
+        first, second = kinds.sort("part_id").select("part_id", *pair).head(2).iter_rows()
+        raise InvalidInputError(
+            f"the parts of {job!r} predict different things: {first[0]!r} has {first[1]} in the column "
+            f"{first[2]!r}, {second[0]!r} has {second[1]} in the column {second[2]!r}.",
+            hint="Pass the same columns and the same task= for every part, or use another job.",
+            argument="part",
+        )
+    if not kinds.height or (states.head["n"] > 0).all():
+        return states
+    kept = states.head.join(filled, on=pair, how="semi")["gid"].to_list()
+    return states.filter(pl.col("gid").is_in(kept))
 
 
 def _total(state: Long) -> Long:
