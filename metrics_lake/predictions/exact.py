@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from metrics_lake.predictions.families.labels import label_text, text_of
-from metrics_lake.predictions.families.numbers_final import QUANTILES, quantile_name
 from metrics_lake.predictions.families.scores import TRUTH, coded
 from metrics_lake.predictions.grouping import group_columns, number, segment_key
+from metrics_lake.predictions.names import QUANTILES, quantile_name
 from metrics_lake.predictions.rows import Values
 from metrics_lake.predictions.tasks import Binary, Multiclass
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -65,7 +66,20 @@ def infer_task(roles: Roles, task: Task | None) -> Task | None:
             argument="score",
         )
     _check_kinds(roles)
-    return task
+    return _of_scored_class(task, roles) if isinstance(task, Binary) and roles.score_labels else task
+
+
+def _of_scored_class(task: Binary, roles: Roles) -> Binary:
+    """Return the task whose positive class is the one that the scores are of: ``score={class: column}``."""
+    (label,) = roles.score_labels
+    said = task.pos_label if task.labels is None or task.pos_label is not None else task.labels[1]
+    if said is not None and said != label:
+        raise InvalidInputError(
+            f"score= holds the scores of {label!r} and the task's positive class is {said!r}.",
+            hint=f"Pass score={roles.scores[0]!r} where they are its scores, or the other class in the task.",
+            argument="score",
+        )
+    return replace(task, pos_label=label)
 
 
 def _check_kinds(roles: Roles) -> None:
@@ -95,6 +109,7 @@ def _inferred(roles: Roles) -> Task | None:
         return Binary()
     if kind == "str" or (kind == "null" and truth == "str"):
         return Multiclass()
+    source = roles.source
     if truth is None:
         return None
     if truth in {"str", "bool"}:
@@ -106,6 +121,8 @@ def _inferred(roles: Roles) -> Task | None:
         )
     if _has_fractions(roles):
         return Regression()
+    if source.frame is not None and source.frame.head(1).collect().is_empty():
+        return None  # no rows are of any task
     raise TaskAmbiguousError(
         f"prediction={roles.prediction!r} and truth={roles.truth!r} are whole numbers, which could be "
         "classes or quantities.",

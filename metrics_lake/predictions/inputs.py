@@ -339,7 +339,7 @@ def _numpy(array: Any, name: str, argument: str) -> Source:
 
 def _python_rows(rows: list[Any], name: str, argument: str) -> Source:
     first = next((row for row in rows if row is not None), None)
-    if isinstance(first, Mapping):
+    if isinstance(first, Mapping) and all(row is None or isinstance(row, Mapping) for row in rows):
         keys = list(dict.fromkeys(key for row in rows if row is not None for key in row))
         check_names(keys, argument)
         columns = [
@@ -348,6 +348,8 @@ def _python_rows(rows: list[Any], name: str, argument: str) -> Source:
         ]
         return in_memory(pl.DataFrame(columns))
     if isinstance(first, (list, tuple)) or len(getattr(first, "shape", ())) == 1:
+        if not all(isinstance(row, Iterable) for row in rows):
+            raise mixed_types(name, rows)
         table = [list(row) for row in rows]
         widths = {len(row) for row in table}
         if len(widths) != 1:

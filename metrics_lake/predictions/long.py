@@ -249,13 +249,23 @@ class Long:
         return pa.Table.from_arrays(arrays, schema=STATE_SCHEMA)
 
     @classmethod
-    def of(cls, state: pa.Table | Long) -> Long:
+    def of(cls, state: Any) -> Long:
         """Return states in long form, whichever form they have.
 
         Raises:
             MetricsLakeError: As for :meth:`from_arrow`.
         """
-        return state if isinstance(state, Long) else cls.from_arrow(state)
+        if isinstance(state, Long):
+            return state
+        if not isinstance(state, pa.Table):
+            if not hasattr(state, "__arrow_c_stream__"):
+                raise InvalidInputError(
+                    f"A {type(state).__qualname__} is no prediction state.",
+                    hint="Pass what prediction_state() or merge_states() returned.",
+                    argument="state",
+                )
+            state = pa.table(state)
+        return cls.from_arrow(state)
 
     @classmethod
     def from_arrow(cls, *tables: pa.Table) -> Long:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from metrics_lake.errors import InvalidInputError
@@ -104,13 +105,36 @@ _EXTRA: Final = ("mce", "gini", "ks", "kappa", "mse", "explained_variance", "cla
 """Not in the default set."""
 
 
+QUANTILES: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
+
+
+def quantile_name(q: float) -> str:
+    """Return ``p50`` for 0.5, ``p99.9`` for 0.999."""
+    return f"p{q * 100:04.1f}".replace(".0", "") if q < 1 else "p100"
+
+
+_QUANTILE_NAMES: Final = frozenset(map(quantile_name, QUANTILES))
+
+
 def base_name(name: str) -> str:
     """Return the name in the table for a name with parameters: ``f1`` for ``f1@0.3``."""
-    base = name.partition("@")[0]
+    base, at, threshold = name.partition("@")
+    if at and not _is_number(threshold):
+        return name
     if base.startswith("drift/"):
         return "/".join(base.split("/")[:2])
     stem = base.rstrip("0123456789.")
-    return stem if stem in {"p", "score_p", "residual_p"} and stem != base else base
+    return (
+        stem if stem in {"p", "score_p", "residual_p"} and base[len(stem) - 1 :] in _QUANTILE_NAMES else base
+    )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def wanted(metrics: str | Sequence[str]) -> Callable[[str], bool]:
@@ -123,9 +147,9 @@ def wanted(metrics: str | Sequence[str]) -> Callable[[str], bool]:
         return lambda name: True
     if metrics == "default":
         return lambda name: base_name(name) not in _EXTRA
-    names = [metrics] if isinstance(metrics, str) else list(metrics)
+    names = [metrics] if isinstance(metrics, str) or not isinstance(metrics, Iterable) else list(metrics)
     for name in names:
-        if base_name(name) not in METRICS:
+        if not isinstance(name, str) or base_name(name) not in METRICS:  # type: ignore[redundant-expr]  # a caller's value
             raise InvalidInputError(
                 f"metrics: {name!r} is not known.{near(str(name), METRICS)}",
                 hint="Pass 'default', 'all' or names of metrics.",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
+from typing import Any
 
 from metrics_lake.errors import InvalidInputError
 
@@ -30,11 +32,19 @@ class Options:
     zero_division: float | None = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.confidence < 1:
+        confidence: Any = self.confidence
+        zero_division: Any = self.zero_division
+        if not (isinstance(confidence, Real) and 0 < float(confidence) < 1):
             raise InvalidInputError(
                 f"confidence={self.confidence!r} is not in (0, 1).",
                 hint="Pass confidence=0.95.",
                 argument="confidence",
+            )
+        if zero_division is not None and not isinstance(zero_division, Real):
+            raise InvalidInputError(
+                f"zero_division={self.zero_division!r} is no number.",
+                hint="Pass 0.0, 1.0 or None.",
+                argument="zero_division",
             )
         if self.bins not in _BINS:
             raise InvalidInputError(

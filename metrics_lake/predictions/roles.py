@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -21,6 +21,9 @@ RESERVED_SEGMENTS: Final = ("label", "every")
 
 _PATTERN: Final = re.compile(r"\^.*\$|\*|\0.*", re.DOTALL)
 """Names that Polars takes for patterns, and those of our own columns beside the data's."""
+
+_EVERY: Final = re.compile(r"([1-9][0-9]*(us|ms|s|m|h|d|w|mo|q|y))+")
+"""Polars also takes nothing and 0 for a window, and counts nanoseconds and rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,9 @@ def resolve(
                 hint=f"Rename the column, for example to '{name}_'.",
                 argument="by",
             )
-    keys = [key] if isinstance(key, str) else list(key or ())
+    keys = (
+        [] if key is None else [key] if isinstance(key, str) or not isinstance(key, Iterable) else list(key)
+    )
     for name in keys:
         columns.check(name, "key")
     scores, labels = columns.scores(score)
@@ -260,7 +265,7 @@ def _segment_sets(by: Any) -> tuple[tuple[str, ...], ...]:
         return ()
     if isinstance(by, str):
         return ((by,),)
-    sets = list(by)
+    sets = list(by) if isinstance(by, Iterable) else [by]
     if all(isinstance(item, str) for item in sets):
         return (tuple(dict.fromkeys(sets)),) if sets else ()
     if all(isinstance(item, (list, tuple)) for item in sets):
@@ -279,14 +284,17 @@ def every_text(every: Any) -> str:
         InvalidInputError: It is none.
     """
     text = str(every)
+    wrong = InvalidInputError(
+        f"every={every!r} is not the length of a window.",
+        hint="Pass a number and a unit, such as '1h', '1d', '1w' or '1mo'.",
+        argument="every",
+    )
+    if not _EVERY.fullmatch(text):
+        raise wrong
     try:
         pl.select(pl.lit(0).cast(pl.Datetime("us", "UTC")).dt.truncate(text))
     except (pl.exceptions.PolarsError, ValueError) as error:
-        raise InvalidInputError(
-            f"every={every!r} is not the length of a window.",
-            hint="Pass a number and a unit, such as '1h', '1d', '1w' or '1mo'.",
-            argument="every",
-        ) from error
+        raise wrong from error
     return text
 
 

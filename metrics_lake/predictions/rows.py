@@ -196,12 +196,17 @@ def _repeated(value: Any, length: int, kind: Any) -> Any:
 
 def _without_nan(numbers: pa.Table) -> pa.Table:
     """Return rows with NULL for NaN, bounds only where there is a value, and reasons where there is none."""
-    value = numbers.column("value")
-    value = pc.if_else(pc.is_nan(value), pa.scalar(None, pa.float64()), value)
+    none = pa.scalar(None, pa.float64())
+    value, low, high = (
+        pc.if_else(pc.is_nan(numbers.column(name)), none, numbers.column(name))
+        for name in ("value", "low", "high")
+    )
     is_there = pc.is_valid(value)
     changed = {
         "value": value,
-        "bound": pc.if_else(is_there, numbers.column("bound"), pa.scalar(None, pa.float64())),
+        "low": low,
+        "high": high,
+        "bound": pc.if_else(is_there, numbers.column("bound"), none),
         "reason": pc.if_else(is_there, pa.scalar(None, pa.string()), numbers.column("reason")),
     }
     return pa.Table.from_arrays([changed.get(name, numbers.column(name)) for name in OUT.names], schema=OUT)

@@ -131,7 +131,7 @@ def merge_states(*tables: pa.Table) -> pa.Table:
         InvalidInputError: Two states describe different things: other tasks, labels or thresholds; or one
             is already the merge of a part that another holds.
     """
-    return merge_long(*(Long.from_arrow(table) for table in tables)).to_arrow()
+    return merge_long(*map(Long.of, tables)).to_arrow()
 
 
 def merge_long(*tables: Long) -> Long:

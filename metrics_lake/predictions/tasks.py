@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Set, Sized
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from metrics_lake.errors import InvalidInputError
@@ -47,7 +49,8 @@ class Binary(Task):
     name: ClassVar[str] = "binary"
 
     def __post_init__(self) -> None:
-        for value in self.thresholds:
+        given: Any = self.threshold
+        for value in given if isinstance(given, Iterable) and not isinstance(given, str) else (given,):
             if not (_is_number(value) and 0 <= value <= 1):
                 raise InvalidInputError(
                     f"threshold={value!r} is not a number in [0, 1].",
@@ -55,7 +58,9 @@ class Binary(Task):
                     argument="threshold",
                 )
         if not self.thresholds:
-            raise InvalidInputError("threshold is empty.", hint="Pass one threshold or more.")
+            raise InvalidInputError(
+                "threshold is empty.", hint="Pass one threshold or more.", argument="threshold"
+            )
         _check_labels(self.labels)
         if self.labels is not None and len(self.labels) != 2:
             raise InvalidInputError(
@@ -75,7 +80,7 @@ class Binary(Task):
     def thresholds(self) -> tuple[float, ...]:
         """The thresholds in the order given, the one of the bare metrics first."""
         given = self.threshold
-        return (given,) if isinstance(given, (int, float)) else tuple(given)
+        return tuple(map(float, given)) if isinstance(given, Iterable) else (float(given),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +121,7 @@ def as_task(task: Task | str | None) -> Task | None:
     """
     if task is None or isinstance(task, Task):
         return task
-    if task in TASKS:
+    if isinstance(task, str) and task in TASKS:  # type: ignore[redundant-expr]  # a caller's value
         return TASKS[task]()
     raise InvalidInputError(
         f"task={task!r} is not known.{near(str(task), TASKS)}",
@@ -126,13 +131,14 @@ def as_task(task: Task | str | None) -> Task | None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _check_labels(labels: Sequence[Any] | None) -> None:
     if labels is None:
         return
-    if isinstance(labels, str) or len(set(map(repr, labels))) != len(labels):
+    is_list = isinstance(labels, Sized) and isinstance(labels, Iterable)  # type: ignore[redundant-expr]  # a caller's value
+    if not is_list or isinstance(labels, (str, Mapping, Set)) or len(set(map(repr, labels))) != len(labels):
         raise InvalidInputError(
             f"labels={labels!r} is not a list of different classes.",
             hint="Pass each class once, as in labels=['cat', 'dog'].",

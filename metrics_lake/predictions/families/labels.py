@@ -152,6 +152,12 @@ def label_params(task: Binary | Multiclass, seen: list[str], kind: str) -> dict[
                 hint="Pass task='multiclass', or the column with two classes.",
                 argument="task",
             )
+        if len({*seen, params["pos_label"]}) > 2:
+            raise InvalidInputError(
+                f"pos_label={task.pos_label!r} is none of the labels that the data hold: {quoted(seen)}.",
+                hint="Pass one of them, in their own type.",
+                argument="pos_label",
+            )
     return params
 
 
@@ -162,7 +168,10 @@ def positive(task: Binary, kind: str) -> str:
         InvalidInputError: The labels are strings and nothing says which is positive.
     """
     if task.pos_label is not None:
-        return text_of(task.pos_label)
+        label = task.pos_label.item() if hasattr(task.pos_label, "item") else task.pos_label
+        if kind == "bool" and label in (0, 1):
+            label = bool(label)  # scikit-learn's 1 for True
+        return text_of(int(label) if kind in {"int", "float"} and isinstance(label, bool) else label)
     if task.labels is not None:
         return text_of(task.labels[1])
     if kind == "bool":

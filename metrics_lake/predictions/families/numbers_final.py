@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from metrics_lake.predictions.curves import cell_edges, quantiles
+from metrics_lake.predictions.names import QUANTILES, quantile_name
 from metrics_lake.predictions.rows import counted, distribution, out
 
 if TYPE_CHECKING:
@@ -14,9 +15,8 @@ if TYPE_CHECKING:
     from metrics_lake.predictions.options import Options
     from metrics_lake.predictions.rows import Measure
 
-__all__ = ["QUANTILES", "finalise", "quantile_name", "quantile_rows"]
+__all__ = ["finalise", "quantile_rows"]
 
-QUANTILES: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 _FEW: Final = 20
 """Whole numbers of at most so many distinct values are shown as classes too where the task is unknown."""
 _EXACT: Final = 2.0**53
@@ -38,11 +38,6 @@ def finalise(state: Long, options: Options) -> list[Measure]:
     rows.append(quantile_rows(cells, ""))
     rows += _classes(state, cells)
     return rows
-
-
-def quantile_name(q: float) -> str:
-    """Return ``p50`` for 0.5, ``p99.9`` for 0.999."""
-    return f"p{q * 100:04.1f}".replace(".0", "") if q < 1 else "p100"
 
 
 def quantile_rows(cells: pl.DataFrame, prefix: str) -> Measure:

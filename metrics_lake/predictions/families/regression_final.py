@@ -53,12 +53,15 @@ def finalise(state: Long, options: Options) -> list[Measure]:
     worst = pl.max_horizontal(pl.col("residual_low").abs(), pl.col("residual_high").abs())
     truths = pl.col("abs_truth_sum")
     wape = pl.when(truths > 0).then(pl.col("abs_sum") / truths)
+    unexplained = (
+        pl.when(n < 2).then(pl.lit("it needs two rows")).otherwise(pl.lit("squares of its numbers overflow"))
+    )
     rows += [
         out(wide, "mae", mae, n="n", **_ends(plain, mae_ends), method="normal interval"),
         out(wide, "mse", mse, n="n"),
         out(wide, "rmse", mse.sqrt(), n="n"),
-        out(wide, "r2", r2, n="n", reason="it needs two rows"),
-        out(wide, "explained_variance", explained, n="n", reason="it needs two rows"),
+        out(wide, "r2", r2, n="n", reason=unexplained),
+        out(wide, "explained_variance", explained, n="n", reason=unexplained),
         out(wide, "pearson", pearson, n="n", reason="the truth or the prediction is constant"),
         out(wide, "mean_error", bias, n="n", **_ends(plain, bias_ends), method="normal interval"),
         out(wide, "max_error", worst, n="n"),

@@ -73,7 +73,9 @@ def _decisions(state: Long, calib: pl.DataFrame, options: Options) -> list[Measu
             levels = [(1, "", True)]
         else:
             given = params["thresholds"]
-            levels = [(i + 1, f"@{value:g}", value == params["threshold"]) for i, value in enumerate(given)]
+            levels = [
+                (i + 1, f"@{_short(value)}", value == params["threshold"]) for i, value in enumerate(given)
+            ]
         for level, suffix, is_first in levels:
             is_positive = pl.col("yhat") >= level
             if is_first:
@@ -81,6 +83,11 @@ def _decisions(state: Long, calib: pl.DataFrame, options: Options) -> list[Measu
             if len(levels) > 1:
                 rows += binary_rows(_four(own, is_positive), options, suffix)
     return rows
+
+
+def _short(value: float) -> str:
+    """Return a number as short as it can be written without becoming another one."""
+    return short if float(short := f"{value:g}") == value else repr(float(value))
 
 
 def _four(calib: pl.DataFrame, is_positive: pl.Expr) -> pl.DataFrame:
