@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from metrics_lake.cli.missing import require_some, say_nothing_fits
+from metrics_lake.cli.missing import metric_found_nowhere, require_some, say_nothing_fits
 from metrics_lake.cli.output import Rows, note, write_rows
 from metrics_lake.cli.parameters import (
     at_option,
@@ -20,7 +20,7 @@ from metrics_lake.cli.parameters import (
     value_of,
 )
 from metrics_lake.cli.place import LakeCommand, Place
-from metrics_lake.errors import InvalidInputError, NotFoundError
+from metrics_lake.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -81,7 +81,7 @@ def best(
         if not write_rows(rows, form, limit=0):
             require_some(lake, asked, [metric])
             if where is None and not len(lake.history(asked, metric)):
-                raise NotFoundError(f"no resource that fits has a metric {metric!r} in {lake.url}.")
+                raise metric_found_nowhere(lake, metric)
             note("No resource has such a value.")
 
 

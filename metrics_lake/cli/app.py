@@ -129,8 +129,10 @@ def run(arguments: Sequence[str]) -> int:
 
 def _usage(error: click.UsageError) -> str:
     message = error.format_message().rstrip(".")
+    if isinstance(error, click.NoSuchOption) and not error.possibilities:
+        message += ". A name that begins with - stands behind --"
     where = error.ctx.command_path if error.ctx is not None else "metrics-lake"
-    return f"{message}. Try: {where} --help"
+    return f"{message}{'' if message.endswith('?') else '.'} Try: {where} --help"
 
 
 def _failed(message: str, code: int, is_debug: bool) -> int:

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
     from metrics_lake import MetricsLake
 
-__all__ = ["metric_not_found", "require_some", "resource_not_found", "say_nothing_fits"]
+__all__ = [
+    "metric_found_nowhere",
+    "metric_not_found",
+    "require_some",
+    "resource_not_found",
+    "say_nothing_fits",
+]
 
 
 def resource_not_found(lake: MetricsLake, resource: str) -> NotFoundError:
@@ -37,6 +43,15 @@ def metric_not_found(lake: MetricsLake, resource: str, metric: str, what: str = 
         f"{resource!r} has no metric {metric!r}.",
         hint=_did_you_mean(near, f"get {resource}"),
         metric=metric,
+    )
+
+
+def metric_found_nowhere(lake: MetricsLake, metric: str) -> NotFoundError:
+    """Return the error that names a metric that no resource that fits has."""
+    near = nearest(metric, lake.sql("SELECT DISTINCT metric FROM series").values())
+    hint = _did_you_mean(near, "ls") if near else None
+    return NotFoundError(
+        f"no resource that fits has a metric {metric!r} in {lake.url}.", hint=hint, metric=metric
     )
 
 

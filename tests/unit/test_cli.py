@@ -346,6 +346,22 @@ def test_wrong_arguments_are_one_line_and_code_2(run, arguments, folder):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("ls", "--formt", "csv"), "? Try: metrics-lake ls --help\n"),
+        (
+            ("get", "-neg", "acc"),
+            ". A name that begins with - stands behind --. Try: metrics-lake get --help\n",
+        ),
+    ],
+)
+def test_an_option_that_there_is_not_may_be_a_name(run, arguments, said, folder):
+    code, out, err = run(*arguments, "--url", "lake")
+    assert (code, out) == (2, "")
+    assert err.endswith(said)
+
+
+@pytest.mark.parametrize(
     ("arguments", "near"),
     [
         (("get", "digits/1", "ac"), "'acc'"),
@@ -356,7 +372,7 @@ def test_wrong_arguments_are_one_line_and_code_2(run, arguments, folder):
         (("ls", "digits"), "no resource"),
         (("history", "digits/1", "ac"), "'acc'"),
         (("compare", "digits"), "no resource"),
-        (("best", "ac", "--mode", "max"), "'ac'"),
+        (("best", "ac", "--mode", "max"), "Did you mean 'acc'?"),
         (("export", "digits/11"), "'digits/1'"),
         (("copy", "digits/11", "x"), "'digits/1'"),
         (("delete", "digits/11", "--yes"), "Did you mean 'digits/1'"),
