@@ -110,6 +110,7 @@ _WRONG_SQL: Final = (
     duckdb.ConversionException,
     duckdb.OutOfRangeException,
     duckdb.InvalidInputException,
+    duckdb.NotImplementedException,  # a parameter of a type that SQL does not have, too
 )
 
 _databases: dict[int, duckdb.DuckDBPyConnection] = {}

@@ -119,6 +119,10 @@ def _parsed(sql: str) -> Statement:
         body = "" if found is None else sql[found.end() :]
         if not body.strip() or _type_of(_only_statement(body)) != "SELECT":
             raise _not_a_select("an EXPLAIN of something else")
+    elif kind == "MULTI":  # DuckDB looks for the columns first, in a statement of its own
+        raise _not_a_select(
+            "several statements", "Name the columns of a PIVOT: PIVOT … ON metric IN ('loss')."
+        )
     elif kind != "SELECT":
         raise _not_a_select(f"a statement of type {kind}")
     tree = _tree(body)
@@ -247,10 +251,12 @@ def _without_where(tree: Any) -> Any:
     return kept(tree)
 
 
-def _not_a_select(what: str) -> InvalidInputError:
+def _not_a_select(
+    what: str, hint: str = "lake.duckdb() is an ordinary connection on the same views."
+) -> InvalidInputError:
     return InvalidInputError(
         f"The query is {what}; it must be exactly one SELECT, or EXPLAIN of one.",
-        hint="lake.duckdb() is an ordinary connection on the same views.",
+        hint=hint,
         argument="query",
     )
 

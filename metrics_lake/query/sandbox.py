@@ -15,6 +15,7 @@ prunes), a LIKE on a prefix 1,448 ms against 12.
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections import OrderedDict
@@ -46,6 +47,7 @@ _GUARDED: Final[dict[str, Any]] = {
     "max_temp_directory_size": "16GB",
 }
 _KEPT_DATABASES: Final = 4
+_NO_TABLE: Final = re.compile(r"^Catalog Error: Table with name (?P<name>\w+) does not exist")
 
 _databases: OrderedDict[Hashable, duckdb.DuckDBPyConnection] = OrderedDict()
 _lock = threading.Lock()
@@ -241,6 +243,12 @@ def _translated(sources: Sources, limits: Limits) -> Iterator[None]:
             raise InvalidInputError(
                 f"The query may not do that: {text}",
                 hint="It reads the lake's views and frames=; lake.duckdb() is a connection without limits.",
+            ) from error
+        unknown = _NO_TABLE.search(text)
+        if isinstance(error, duckdb.CatalogException) and unknown is not None:
+            name = unknown["name"]
+            raise InvalidInputError(
+                f"The query reads a table {name!r}: there is none.", table=name
             ) from error
         raise translation(error) from error
 

@@ -112,6 +112,11 @@ def sql(
                 return run(statement.sql, given, found, limits)
             except CorruptObjectError as error:
                 raise _with_key(error, files) from error
+            except InvalidInputError as error:
+                if "table" not in error.context:
+                    raise
+                hint = f'Tables are {", ".join(VIEWS)}, and yours: frames={{"{error.table}": …}}.'
+                raise InvalidInputError(error.message, hint=hint, **error.context) from error
 
         return reader.pinned(table, snapshot, sources)
 
@@ -221,7 +226,14 @@ def _checked_params(statement: query.Statement, params: Mapping[str, Any] | None
         raise InvalidInputError(
             f"The query {what}.", hint='Pass {"name": value} for each $name in the query.', argument="params"
         )
-    return dict(given)
+    return {name: _python_scalar(value) for name, value in given.items()}
+
+
+def _python_scalar(value: Any) -> Any:
+    """Return what numpy's scalars, arrays and tensors without dimensions hold; all else as it is."""
+    is_time = getattr(getattr(value, "dtype", None), "kind", "") in {"m", "M"}
+    is_scalar = getattr(value, "ndim", None) == 0 and callable(getattr(value, "item", None)) and not is_time
+    return value.item() if is_scalar else value
 
 
 def _checked_frames(frames: Mapping[str, Any] | None) -> dict[str, pa.Table]:

@@ -100,6 +100,38 @@ def test_parameters_are_bound_and_must_be_exactly_those_of_the_query(compacted):
             compacted.sql("select $r", params)
 
 
+def test_parameters_may_be_numpys_scalars(compacted):
+    import numpy as np
+
+    values = {
+        "a": np.int64(3),
+        "b": np.float32(0.5),
+        "c": np.bool_(True),
+        "d": np.array(2.0),
+        "e": np.array([1]),
+    }
+    values |= {"f": np.datetime64("2026-11-28T01:02:03", "us")}
+    (row,) = compacted.sql("select $a a, $b b, $c c, $d d, $e e, $f f", values).rows()
+    assert row == {"a": 3, "b": 0.5, "c": True, "d": 2.0, "e": [1], "f": dt.datetime(2026, 11, 28, 1, 2, 3)}  # noqa: DTZ001
+    with pytest.raises(InvalidInputError, match="object"):
+        compacted.sql("select $a", {"a": object()}).rows()
+
+
+def test_tables_that_there_are_not_are_told_with_those_that_there_are(compacted):
+    labels = pa.table({"x": [1]})
+    with pytest.raises(InvalidInputError, match=r"'labels': there is none.*metrics, latest.*\{\"labels\": …"):
+        compacted.sql("select * from labels").rows()
+    assert compacted.sql("select * from labels", frames={"labels": labels}).values() == [1]
+
+
+def test_a_pivot_that_names_its_columns_is_one_statement(compacted):
+    points = "(select resource, metric, value from metrics)"
+    with pytest.raises(InvalidInputError, match="Name the columns"):
+        compacted.sql(f"pivot {points} on metric using max(value)")
+    found = compacted.sql(f"from (pivot {points} on metric in ('acc') using min(value)) order by resource")
+    assert found.rows()[0] == {"resource": "digits/1", "acc": 0.25}
+
+
 def test_frames_of_all_kinds_join(compacted):
     import pandas as pd
     import polars as pl
