@@ -206,8 +206,8 @@ class Maintenance:
         condition = Condition(
             resources=_names(of_resources),
             metrics=_names(of_metrics),
-            since_us=None if since is None else checked_timestamp(since),
-            until_us=None if until is None else checked_timestamp(until),
+            since_us=None if since is None else checked_timestamp(since, "since"),
+            until_us=None if until is None else checked_timestamp(until, "until"),
             tags_keys=None if tags is None else (tags_key(canonical_tags(tags)),),
         )
         done = self._delete(
@@ -245,7 +245,7 @@ class Maintenance:
             raise InvalidInputError(f"keep is {keep!r}.", hint="Pass 'last' or None.", argument="keep")
         if isinstance(older_than, dt.timedelta):
             older_than = dt.datetime.now(dt.UTC) - older_than
-        condition = Condition(until_us=checked_timestamp(older_than))
+        condition = Condition(until_us=checked_timestamp(older_than, "older_than"))
         keep_last = keep == "last" and table == METRICS
         return self._delete(
             condition, table, keep_last=keep_last, dry_run=dry_run, purge=purge, progress=progress

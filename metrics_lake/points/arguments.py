@@ -72,11 +72,12 @@ def shortened(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def checked_timestamp(timestamp: Any) -> int:
+def checked_timestamp(timestamp: Any, argument: str = "timestamp") -> int:
     """Return an instant as microseconds since 1970 UTC.
 
     Args:
         timestamp: An aware datetime, or POSIX seconds as int or float; 1900 to 9999.
+        argument: What to call it in errors.
 
     Raises:
         InvalidInputError: It is naive, out of range (milliseconds are) or something else.
@@ -88,34 +89,34 @@ def checked_timestamp(timestamp: Any) -> int:
     if isinstance(timestamp, dt.datetime):
         if timestamp.tzinfo is None or timestamp.utcoffset() is None:
             raise InvalidInputError(
-                f"timestamp {timestamp.isoformat()} has no time zone.",
-                hint="Say which: timestamp.replace(tzinfo=datetime.timezone.utc), or "
-                "timestamp.astimezone() for this machine's.",
-                argument="timestamp",
+                f"{argument} {timestamp.isoformat()} has no time zone.",
+                hint=f"Say which: {argument}.replace(tzinfo=datetime.timezone.utc), or "
+                f"{argument}.astimezone() for this machine's.",
+                argument=argument,
             )
         micros = int((timestamp - _EPOCH) // _MICROSECOND)
     else:
         if isinstance(timestamp, bool) or not isinstance(timestamp, int | float):
             raise InvalidInputError(
-                f"timestamp is {shortened(timestamp)}, of type {type(timestamp).__name__}.",
+                f"{argument} is {shortened(timestamp)}, of type {type(timestamp).__name__}.",
                 hint="Pass an aware datetime or POSIX seconds.",
-                argument="timestamp",
+                argument=argument,
             )
         if not abs(timestamp) < 1e18:  # also refuses NaN
-            raise _out_of_range(timestamp)
+            raise _out_of_range(timestamp, argument)
         micros = int(timestamp) * 1_000_000 if isinstance(timestamp, int) else round(timestamp * 1e6)
     if not EARLIEST_MICROS <= micros <= LATEST_MICROS:
-        raise _out_of_range(timestamp)
+        raise _out_of_range(timestamp, argument)
     return micros
 
 
-def _out_of_range(timestamp: Any) -> InvalidInputError:
+def _out_of_range(timestamp: Any, argument: str) -> InvalidInputError:
     hint = "Pass POSIX seconds between the years 1900 and 9999."
     is_number = isinstance(timestamp, int | float) and abs(timestamp) < 1e18
     if is_number and EARLIEST_MICROS <= timestamp * 1000 <= LATEST_MICROS:
         hint = f"It looks like milliseconds: pass seconds, {timestamp / 1000!r}."
     return InvalidInputError(
-        f"timestamp {shortened(timestamp)} is out of range.", hint=hint, argument="timestamp"
+        f"{argument} {shortened(timestamp)} is out of range.", hint=hint, argument=argument
     )
 
 

@@ -15,7 +15,7 @@ from metrics_lake.points import checked_timestamp
 from metrics_lake.prediction_jobs.answers import Answer, Coverage, Wanted, answer, checked_tags, point_rows
 from metrics_lake.prediction_jobs.reference import is_job, is_path, reference_state
 from metrics_lake.prediction_jobs.rows import as_rows, framed, within
-from metrics_lake.prediction_jobs.stored import Stored, View, marked, windows_of
+from metrics_lake.prediction_jobs.stored import WHOLE, Stored, View, marked, windows_of
 from metrics_lake.predictions import PredictionMetrics, curve_points, finalize
 from metrics_lake.predictions.keyed import keyed_rows, keyed_state, stored_columns
 from metrics_lake.predictions.late_labels import Hits, Labels, label_rows
@@ -146,7 +146,9 @@ class PredictionJobs:
         if part is not None and part not in view.calls:
             raise NotFoundError(
                 f"the job {job!r} has no part {part!r} with keys.",
-                hint=f"Those it has are {', '.join(map(repr, sorted(view.calls)[:5]))}.",
+                hint="It was logged whole: leave out part=."
+                if WHOLE in view.calls
+                else f"Those it has are {', '.join(map(repr, sorted(view.calls)[:5]))}.",
                 resource=job,
             )
         spec = max(view.calls.values(), key=lambda call: (call.timestamp, call.writer)).spec
@@ -222,8 +224,8 @@ class PredictionJobs:
         """Return the stored states of jobs in a span of time; of all rows alone where no segment is kept."""
         stored = within(
             self._stored.states(names, whole=not by),
-            None if since is None else checked_timestamp(since),
-            None if until is None else checked_timestamp(until),
+            None if since is None else checked_timestamp(since, "since"),
+            None if until is None else checked_timestamp(until, "until"),
         )
         return windows_of(Long.from_arrow(stored))[0]
 

@@ -56,12 +56,9 @@ def drift_rows(state: Long, reference: Long, bins: int = 10) -> list[Measure]:
             argument="reference",
         )
     kinds = ["labels", *_NUMERIC]
-    filled = state.head.filter(pl.col("n") > 0)["state"].unique()
-    known = reference.head["state"].unique()
+    told = {*state.head.filter(pl.col("n") > 0)["state"], *reference.head["state"]}
     # Of no rows it is not known what they would have been: a reference of another kind is none for them.
-    state = state.filter(
-        pl.col("state").is_in(kinds) & (pl.col("state").is_in(filled) | pl.col("state").is_in(known))
-    )
+    state = state.filter(pl.col("state").is_in([kind for kind in kinds if kind in told]))
     pairs = _pairs(state, reference)
     rows: list[Measure] = []
     for kind, is_score in _NUMERIC.items():

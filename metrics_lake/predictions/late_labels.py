@@ -237,6 +237,12 @@ def _only_truth(known: Sequence[str], keys: Sequence[str]) -> str:
         return free[0]
     if "truth" in free:
         return "truth"
+    if not free:
+        raise InvalidInputError(
+            "The labels have no column besides the key.",
+            hint="Add the column of the truth.",
+            argument="truth",
+        )
     raise InvalidInputError(
         f"It is not clear which column of the labels holds the truth: {quoted(free)}.",
         hint="Pass truth='…'.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
@@ -98,7 +99,13 @@ def _windowed(state: Long, every: Any) -> Long:
 
 def _segmented(state: Long, by: Any) -> Long:
     total = state.filter(pl.col("segment_key") == "")
-    columns = [] if by is None else [by] if isinstance(by, str) else list(by)
+    columns = [] if by is None else [by] if isinstance(by, str) or not isinstance(by, Iterable) else list(by)
+    if not all(isinstance(name, str) for name in columns):
+        raise InvalidInputError(
+            f"by={by!r} is no column or list of columns.",
+            hint="Pass by='country', or by=['country', 'device'] for each pair.",
+            argument="by",
+        )
     if not columns:
         return total
     keys = {key: tags_from_key(key) for key in state.head["segment_key"].unique()}

@@ -396,7 +396,7 @@ class Reader:
         if isinstance(at, int) and not isinstance(at, bool):
             return self.table(table).at_version(at), None
         if isinstance(at, dt.datetime):
-            return None, checked_timestamp(at)
+            return None, checked_timestamp(at, "at")
         raise InvalidInputError(
             f"at is {at!r}, of type {type(at).__name__}.",
             hint="Pass an aware datetime, a version of the table (int), or a snapshot (or its text).",

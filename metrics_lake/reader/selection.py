@@ -218,8 +218,8 @@ class Selection:
             metrics=Ids.of(metrics, "metric"),
             tags=canonical_tags(tags),
             steps=checked_steps(steps),
-            since=None if since is None else checked_timestamp(since),
-            until=None if until is None else checked_timestamp(until),
+            since=None if since is None else checked_timestamp(since, "since"),
+            until=None if until is None else checked_timestamp(until, "until"),
         )
 
     def up_to(self, at: int | None) -> Selection:

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from metrics_lake import MetricsLake
-from metrics_lake.errors import InvalidInputError
+from metrics_lake.errors import InvalidInputError, NotFoundError
 from metrics_lake.predictions import (
     Binary,
     Multiclass,
@@ -93,6 +93,42 @@ def test_wrong_argument_is_named(case):
         assert caught.value.argument == argument
 
 
+def read(**options):
+    return lambda lake: lake.prediction_metrics("job", **options)
+
+
+def told(labels):
+    return lambda lake: lake.log_ground_truth("job", labels, key="id")
+
+
+OF_A_JOB = {
+    "number for segments": (read(by=5), "by=5 is no column", "by"),
+    "sets of segments": (read(by=[["g"]]), "is no column or list", "by"),
+    "day as text": (read(since="2026-01-02"), "^since is '2026", "since"),
+    "time without a zone": (
+        read(until=dt.datetime(2026, 1, 2)), "^until .* no time zone", "until",  # noqa: DTZ001 -- the mistake
+    ),
+    "keys alone": (told({"id": [1]}), "no column besides the key", "truth"),
+    "third label": (told({"id": [1], "y": [5.0]}), "besides 0 and 1: 5.0", "truth"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", OF_A_JOB)
+def test_wrong_argument_of_a_stored_job_is_named(lake, case):
+    call, message, argument = OF_A_JOB[case]
+    lake.log_prediction_metrics("job", FRAME.with_row_index("id"), score="p", key="id", by="g")
+    with pytest.raises(InvalidInputError, match=message) as caught:
+        call(lake)
+    assert caught.value.argument == argument
+    assert caught.value.hint
+
+
+def test_a_job_that_was_logged_whole_has_no_parts(lake):
+    lake.log_prediction_metrics("job", {"id": [1], "p": [0.5]}, score="p", key="id")
+    with pytest.raises(NotFoundError, match=r"no part 'a' with keys. It was logged whole: leave out part=."):
+        lake.log_ground_truth("job", {"id": [1], "y": [1]}, key="id", part="a")
+
+
 # -- right after all --------------------------------------------------------------------------------------
 
 
@@ -157,6 +193,13 @@ def test_values_beside_a_reference_of_one_cell_have_drifted(values, reference):
     assert found["drift/tvd"] == pytest.approx(1)
     assert found["drift/js"] == pytest.approx(1)
     assert found["drift/chi2_pvalue"] < 1e-10
+
+
+def test_drift_warns_of_nothing(recwarn):
+    finalize(
+        prediction_state([0.1, 0.2], task="binary"), reference=prediction_state([0.3, 0.4], task="binary")
+    )
+    assert [str(warning.message) for warning in recwarn] == []
 
 
 def test_one_bin_has_no_p_value_and_says_why():

@@ -279,7 +279,7 @@ def _check_known(usable: pl.DataFrame, rows: pl.LazyFrame | Parts, roles: Roles)
     argument = "truth" if is_truth else "prediction"
     told = f"{argument}={column!r} holds labels besides 0 and 1"
     if not isinstance(rows, Parts):  # which cannot be read again
-        is_other = ~pl.col(str(column)).is_in([0, 1])
+        is_other = ~number(roles, str(column)).is_in([0.0, 1.0])
         found = rows.filter(is_other).select(str(column)).unique().head(9).collect().to_series()
         told += f": {quoted(sorted(found))}"
     raise InvalidInputError(
