@@ -12,6 +12,7 @@ import pyarrow as pa
 from metrics_lake.predictions._text import near
 from metrics_lake.predictions.families.labels import label_value
 from metrics_lake.predictions.long import Long
+from metrics_lake.printing import as_html, as_rich, cell
 from metrics_lake.result import Result
 
 if TYPE_CHECKING:
@@ -164,6 +165,27 @@ class PredictionMetrics(Mapping[str, Any]):
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={_short(value)}" for name, value in self._values.items())
         return f"PredictionMetrics(task={self.task!r}, {shown})"
+
+    def _repr_html_(self) -> str:
+        return as_html(*self._shown())
+
+    def __rich__(self) -> Any:
+        return as_rich(*self._shown())
+
+    def _shown(self) -> tuple[tuple[str, ...], list[list[str]], str, int]:
+        """Return what stands in a notebook: a line for each metric of all rows."""
+        rows = self.table.select(["window_start", "segment", "metric", "label", "low", "high"]).to_pylist()
+        ends = {
+            row["metric"]: (row["low"], row["high"])
+            for row in rows
+            if not row["segment"] and row["window_start"] is None and row["label"] is None
+        }
+        lines = [
+            [cell(each) for each in (name, value, *ends.get(name, (None, None)), self._reasons.get(name))]
+            for name, value in self._values.items()
+        ]
+        caption = f"{self.task}, {self.n:,} predictions"
+        return ("metric", "value", "low", "high", "reason"), lines, caption, len(lines)
 
 
 def is_count(name: str) -> bool:
