@@ -67,8 +67,8 @@ class PredictionVerbs(LakeAccess):
             task: ``"binary"``, ``"multiclass"``, ``"regression"`` or a task object with options; None:
                 inferred from the data.
             by: Segment columns: ``"country"``, ``["country", "device"]``, or a list of such lists.
-            time: The column of times, with ``every``.
-            every: The length of a window, such as ``"1d"``.
+            time: The column of times, with ``every``; those without a zone are taken for UTC.
+            every: The length of a window, such as ``"1d"``: windows begin at whole hours, days, … of UTC.
             key: The columns that name a prediction: they are kept for labels that come later.
             weight: The column of weights, or the values.
             reference: A prediction job or data to compare with: adds drift.

@@ -137,7 +137,9 @@ def numpy_column(array: Any, name: str, argument: str) -> pl.Series:
     """
     numpy = loaded("numpy")
     kind = array.dtype.kind
-    if kind in "cVmM":
+    if kind == "M":  # for time=; no prediction is one
+        return pl.Series(name, array.astype("M8[us]"))
+    if kind in "cVm":
         raise InvalidInputError(
             f"{argument}: an array of {array.dtype} holds no predictions.",
             hint="Pass numbers, booleans or strings.",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from metrics_lake.errors import InvalidInputError
+from metrics_lake.points.arguments import EARLIEST_MICROS, LATEST_MICROS
 from metrics_lake.predictions.long import Long
 from metrics_lake.predictions.passes import BAD, Pass, grouped, packed, selected
 from metrics_lake.tags import canonical_tags, tags_key
@@ -29,6 +30,8 @@ __all__ = [
     "segment_key",
     "weighted",
 ]
+
+_YEAR_MICROS: Final = 31_556_952_000_000
 
 COUNT: Final = pl.len().cast(pl.Int64).alias("n")
 """Rows of a group; ``pl.len()`` alone is UInt32, and its sums wrap silently."""
@@ -214,10 +217,32 @@ def _groups(rows: pl.DataFrame, roles: Roles) -> Groups:
         return Groups(rows, pl.DataFrame({"gid": [0]}), roles)
     rows = rows.with_columns(pl.col("k").cast(pl.Int64))
     found = rows.select(grouping).unique().sort(grouping).with_row_index("gid").cast({"gid": pl.Int64})
+    if "window" in found.columns:
+        _check_times(found["window"], roles)
     if rows.height == 0:
         found = pl.DataFrame([[0], *[[None]] * len(grouping)], schema=found.schema)
     rows = rows.join(found, on=grouping, how="left", nulls_equal=True).drop(grouping)
     return Groups(rows, found, roles)
+
+
+def _check_times(windows: pl.Series, roles: Roles) -> None:
+    """Refuse windows that no point of a lake can stand for.
+
+    Raises:
+        InvalidInputError: One begins before 1900 or ends after 9999, as of dates that stand for none.
+    """
+    assert roles.every is not None  # noqa: S101 -- resolve() demands it with a time
+    ends = windows.dt.offset_by(roles.every)
+    micros = windows.dt.epoch("us")
+    is_off = (micros < EARLIEST_MICROS) | (ends.dt.epoch("us") > LATEST_MICROS) | (ends < windows)
+    off = micros.filter(is_off)
+    if len(off):
+        year = 1970 + int(off[0]) // _YEAR_MICROS
+        raise InvalidInputError(
+            f"time={roles.time!r} holds times in windows outside of 1900 to 9999, one about the year {year}.",
+            hint="Set times that stand for none to NULL: such rows count in the total only.",
+            argument="time",
+        )
 
 
 def group_columns(roles: Roles) -> dict[str, pl.Expr]:

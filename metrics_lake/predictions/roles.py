@@ -365,7 +365,8 @@ def _checked(roles: Roles) -> Roles:
         if not (dtype.is_integer() or dtype in (pl.String, pl.Boolean, pl.Date, pl.Null)):
             raise InvalidInputError(
                 f"by={name!r} holds {dtype}, which has no small set of values.",
-                hint="Cut the column into classes, or pass one of strings, integers, booleans or dates.",
+                hint="Cut the column into classes, or pass one of strings, integers, booleans or dates; "
+                "whole numbers of pandas with gaps are .astype('Int64').",
                 argument="by",
             )
     for column, argument in ((roles.prediction, "prediction"), (roles.truth, "truth")):

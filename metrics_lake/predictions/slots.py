@@ -70,7 +70,7 @@ def key_kind(dtype: pl.DataType, name: str) -> str:
         return "datetime" if dtype.time_zone is None else "datetime with a time zone"
     raise InvalidInputError(
         f"key={name!r} holds {dtype}, which cannot name a row.",
-        hint=f"Keys are {_KEY_KINDS}.",
+        hint=f"Keys are {_KEY_KINDS}; whole numbers of pandas with gaps are .astype('Int64').",
         argument="key",
     )
 

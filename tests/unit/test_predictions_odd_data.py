@@ -1,7 +1,9 @@
 """Predictions as they come from others: NaN for what is missing, odd types, odd names, broken plans."""
 
+import datetime as dt
 import decimal
 import math
+from io import StringIO
 
 import numpy as np
 import pandas as pd
@@ -9,6 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 import sklearn.metrics as sk
+from rich.console import Console
 
 from metrics_lake.errors import InvalidInputError
 from metrics_lake.predictions import Binary, PredictionMetrics, finalize, prediction_state
@@ -205,3 +208,43 @@ def test_what_cannot_be_read_is_said_in_our_own_words(case):
 def test_failures_of_the_callers_own_code_are_the_callers():
     with pytest.raises(ZeroDivisionError):
         metrics(1 / x for x in (1.5, 0))
+
+
+# -- times ------------------------------------------------------------------------------------------------
+
+
+def test_times_of_numpy_make_windows():
+    times = np.array(["2026-01-01T10:00:00", "2026-01-02T10:00:00", "NaT"], "M8[s]")
+    found = metrics({"p": [0.1, 0.2, 0.3], "at": times}, score="p", time="at", every="1d").to_frame()
+    windows = found.filter(pl.col("metric") == "num_predictions").select("window_start", "value").rows()
+    days = [dt.datetime(2026, 1, day, tzinfo=dt.UTC) for day in (1, 2)]
+    assert windows == [(None, 3.0), (days[0], 1.0), (days[1], 1.0)]
+    with pytest.raises(InvalidInputError, match="neither a class nor a number"):
+        metrics(times)
+
+
+@pytest.mark.parametrize(("year", "every"), [(1, "1d"), (9999, "1mo"), (9999, "1w")])
+def test_dates_that_stand_for_none_are_told_of(year, every):
+    times = [dt.datetime(2026, 1, 1), dt.datetime(year, 12, 31)]  # noqa: DTZ001 -- taken for UTC
+    with pytest.raises(
+        InvalidInputError, match=f"outside of 1900 to 9999, one about the year {year}"
+    ) as caught:
+        metrics({"p": [0.1, 0.2], "at": times}, score="p", time="at", every=every)
+    assert caught.value.argument == "time"
+    known = [times[0], None]
+    assert metrics({"p": [0.1, 0.2], "at": known}, score="p", time="at", every=every)["num_predictions"] == 2
+
+
+# -- what a notebook shows --------------------------------------------------------------------------------
+
+
+def test_metrics_are_a_table_in_a_notebook():
+    found = metrics({"p": [0.9, 0.2], "y": [1, 1]}, score="p", truth="y")
+    page = found._repr_html_()
+    assert "<caption>binary, 2 predictions</caption>" in page
+    assert "<td>roc_auc</td><td></td><td></td><td></td><td>the truth has one class only</td>" in page
+    low, high = found.to_frame().filter(pl.col("metric") == "accuracy").select("low", "high").row(0)
+    assert f"<td>accuracy</td><td>0.5</td><td>{low:.6g}</td><td>{high:.6g}</td>" in page
+    console = Console(file=StringIO(), width=200)
+    console.print(found)
+    assert "average_precision" in console.file.getvalue()
