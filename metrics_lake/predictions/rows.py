@@ -85,6 +85,8 @@ class Values:
         return replaced.select(OUT.names).to_arrow().cast(OUT)
 
 
+_UNDEFINED: Final = "the weights sum to 0, or a sum overflows"
+
 _OF_RANKING: Final = ("roc_auc", "average_precision")
 
 _EXCLUDED_NAMES: Final = {
@@ -207,7 +209,9 @@ def _without_nan(numbers: pa.Table) -> pa.Table:
         "low": low,
         "high": high,
         "bound": pc.if_else(is_there, numbers.column("bound"), none),
-        "reason": pc.if_else(is_there, pa.scalar(None, pa.string()), numbers.column("reason")),
+        "reason": pc.if_else(
+            is_there, pa.scalar(None, pa.string()), pc.coalesce(numbers.column("reason"), _UNDEFINED)
+        ),
     }
     return pa.Table.from_arrays([changed.get(name, numbers.column(name)) for name in OUT.names], schema=OUT)
 

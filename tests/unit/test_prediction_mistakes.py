@@ -170,7 +170,7 @@ def test_what_overflows_says_so():
     numbers = np.array([1.0, -2.0, 3.0]) * 1e300
     found = metrics(numbers, truth=numbers / 2, task="regression")
     assert found["r2"] is None
-    assert found.reason("r2") == "squares of its numbers overflow"
+    assert found.reason("r2") == "the weights sum to 0, or a sum overflows"
     ends = found.to_frame().select("low", "high")
     assert not any(math.isnan(end) for row in ends.rows() for end in row if end is not None)
 

@@ -14,7 +14,7 @@ import sklearn.metrics as sk
 from rich.console import Console
 
 from metrics_lake.errors import InvalidInputError
-from metrics_lake.predictions import Binary, PredictionMetrics, finalize, prediction_state
+from metrics_lake.predictions import Binary, PredictionMetrics, finalize, merge_states, prediction_state
 
 NAN, INF = math.nan, math.inf
 D = decimal.Decimal
@@ -89,6 +89,57 @@ def test_exact_values_of_all_classes_are_means_of_the_classes(by):
     rows = found.to_frame().filter(pl.col("metric") == "roc_auc", pl.col("label") == "1")
     assert set(rows["method"]) == {"exact"}
     assert rows["value"][0] == pytest.approx(sk.roc_auc_score(truth == 1, scores[:, 1]), rel=1e-12)
+
+
+# -- weights of 0 -----------------------------------------------------------------------------------------
+
+
+WEIGHTLESS = {
+    "regression": {"prediction": "p", "truth": "y", "task": "regression"},
+    "numbers": {"prediction": "p", "task": "regression"},
+    "labels": {"prediction": "a", "truth": "b"},
+    "scores": {"score": "s", "truth": "c"},
+}
+
+
+@pytest.mark.parametrize("task", WEIGHTLESS)
+def test_rows_without_weight_are_rows_in_whatever_part_they_are(task):
+    frame = pl.DataFrame(
+        {
+            "p": [1.5, 2.5, 3.5, 9.5], "y": [1.0, 2.0, 4.0, 2.0], "w": [0, 0, 1, 2],
+            "s": [0.1, 0.9, 0.2, 0.4], "a": ["u", "v", "v", "u"], "b": ["u", "u", "v", "v"],
+            "c": [0, 1, 0, 1],
+        }
+    )  # fmt: skip
+    options = {**WEIGHTLESS[task], "weight": "w"}
+    whole = metrics(frame, **options)
+    state = merge_states(*(prediction_state(part, **options) for part in (frame[:2], frame[2:])))
+    merged = PredictionMetrics(finalize(state, "all"), state)
+    assert list(merged) == list(whole)
+    for name, value in whole.items():
+        assert merged[name] == (pytest.approx(value) if isinstance(value, float) else value), name
+    if task == "regression":
+        assert (whole["max_error"], whole["num_tiny_truth"], whole["max"]) == (7.5, 0, 9.5)
+
+
+@pytest.mark.parametrize("task", WEIGHTLESS)
+def test_without_any_weight_every_number_that_is_missing_says_why(task):
+    frame = pl.DataFrame(
+        {
+            "p": [1.5, 2.5],
+            "y": [1.0, 2.0],
+            "w": [0, 0],
+            "s": [0.1, 0.9],
+            "a": ["u", "v"],
+            "b": ["u", "u"],
+            "c": [0, 1],
+        }
+    )
+    found = metrics(frame, **WEIGHTLESS[task], weight="w")
+    missing = [name for name, value in found.items() if value is None]
+    assert missing
+    assert all(found.reason(name) for name in missing)
+    assert not {"r2", "explained_variance"} & {name for name, value in found.items() if value is not None}
 
 
 # -- types ------------------------------------------------------------------------------------------------

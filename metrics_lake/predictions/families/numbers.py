@@ -116,15 +116,19 @@ def moment_rows(usable: pl.DataFrame, of: str, suffix: str, *, pilot: float) -> 
     has_weights = "sum_w" in usable.columns
     weight = pl.col("sum_w") if has_weights else pl.col("n").cast(pl.Float64)
     if has_weights:
-        usable = usable.filter(weight > 0)
-    usable = usable.with_columns(common=((weight * mean).sum() / weight.sum()).over("gid"))
+        # Rows without weight have no mean, and are rows all the same.
+        usable = usable.with_columns(pl.when(weight > 0).then(mean), pl.when(weight > 0).then(m2))
+    common = pl.when(weight.sum() > 0).then((weight * mean).sum() / weight.sum())
+    usable = usable.with_columns(common=common.over("gid"))
     deviation = mean - pl.col("common")
     ranges = [pl.col("low").min(), pl.col("high").max()] if "low" in usable.columns else []
     merged = usable.group_by("gid").agg(
         pl.col("n").sum(),
         *([pl.col("sum_w").sum()] if has_weights else []),
         (pl.col("common").first() + pilot).alias("mean"),
-        (m2 + weight * deviation * deviation).sum().alias("m2"),
+        pl.when(pl.col("common").first().is_not_null())
+        .then((m2 + weight * deviation * deviation).sum())
+        .alias("m2"),
         *ranges,
     )
     return merged.with_columns(of=pl.lit(of))

@@ -34,14 +34,14 @@ def finalise(state: Long, options: Options) -> list[Measure]:
     # As scikit-learn with force_finite: a constant truth is explained wholly, or not at all.
     is_constant = (pl.col("truth_low") == pl.col("truth_high")) | (spread <= 0)
     r2 = (
-        pl.when(n < 2)
+        pl.when((n < 2) | (pl.col("mass") == 0))
         .then(None)
         .when(is_constant)
         .then(pl.when(pl.col("sq_sum") == 0).then(1.0).otherwise(0.0))
         .otherwise(1.0 - pl.col("sq_sum") / spread)
     )
     explained = (
-        pl.when(n < 2)
+        pl.when((n < 2) | (pl.col("mass") == 0))
         .then(None)
         .when(is_constant)
         .then(pl.when(pl.col("residual_low") == pl.col("residual_high")).then(1.0).otherwise(0.0))
@@ -53,9 +53,7 @@ def finalise(state: Long, options: Options) -> list[Measure]:
     worst = pl.max_horizontal(pl.col("residual_low").abs(), pl.col("residual_high").abs())
     truths = pl.col("abs_truth_sum")
     wape = pl.when(truths > 0).then(pl.col("abs_sum") / truths)
-    unexplained = (
-        pl.when(n < 2).then(pl.lit("it needs two rows")).otherwise(pl.lit("squares of its numbers overflow"))
-    )
+    unexplained = pl.when(n < 2).then(pl.lit("it needs two rows"))
     rows += [
         out(wide, "mae", mae, n="n", **_ends(plain, mae_ends), method="normal interval"),
         out(wide, "mse", mse, n="n"),
