@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from metrics_lake import panels
 from metrics_lake.charts import MAX_POINTS, counted
 from metrics_lake.errors import InvalidInputError
-from metrics_lake.report.page import Page
+from metrics_lake.report.page import Page, require_packages
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,6 +52,7 @@ def write_report(
     """Write the report that ``MetricsLake.report`` describes; return its size in bytes."""
     if mode is not None and mode not in _MODES:
         raise InvalidInputError(f"mode is {mode!r}.", hint="Pass 'max' or 'min'.", argument="mode")
+    require_packages()
     write = _writer(target)
     pinned = lake.snapshot() if at is None else at
     page = Page(title or "Metrics report", _facts(lake, pinned, resources), str(pinned))

@@ -7,7 +7,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from html import escape
-from importlib import resources
+from importlib import import_module, resources
 from typing import TYPE_CHECKING, Any, Final
 
 from metrics_lake.charts import theme, vega_lite_version
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from metrics_lake.charts import Chart
     from metrics_lake.panels import Panel
 
-__all__ = ["Page"]
+__all__ = ["Page", "require_packages"]
 
 _FOOTER: Final = (
     "Made by metrics_lake. Charts: drag to move, shift and wheel to zoom, double-click to reset, "
@@ -181,15 +181,28 @@ def _asset(name: str) -> str:
     return resources.files("metrics_lake.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def _bundle() -> str:
-    """Return Vega, Vega-Lite and Vega-Embed as one script, of the versions that Altair writes for."""
+def require_packages() -> None:
+    """Return where all that draws a report is installed: told before the work begins.
+
+    Raises:
+        InvalidInputError: Something is not.
+    """
     try:
-        import vl_convert
+        import_module("altair")
+        import_module("vl_convert")
     except ModuleNotFoundError as error:
+        if error.name not in {"altair", "vl_convert"}:
+            raise
         raise InvalidInputError(
-            "a report needs vl-convert-python, which is not installed.",
+            "a report needs Altair and vl-convert-python, which are not both installed.",
             hint='pip install "metrics-lake[report]".',
         ) from error
+
+
+def _bundle() -> str:
+    """Return Vega, Vega-Lite and Vega-Embed as one script, of the versions that Altair writes for."""
+    import vl_convert
+
     wanted = vega_lite_version()
     has_it = wanted in vl_convert.get_vegalite_versions()
     made: str = vl_convert.javascript_bundle(  # type: ignore[call-arg]  # its stub misses a default

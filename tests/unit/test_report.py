@@ -101,9 +101,11 @@ def test_places_are_paths_and_open_files(lake, tmp_path):
 def test_missing_packages_and_lakes_are_told(lake, tmp_path, monkeypatch):
     with pytest.raises(LakeNotFoundError):
         MetricsLake(tmp_path / "none", read_only=True).report(tmp_path / "report.html")
-    monkeypatch.setitem(sys.modules, "vl_convert", None)
-    with pytest.raises(InvalidInputError, match=r'pip install "metrics-lake\[report\]"'):
-        lake.report(tmp_path / "report.html")
+    for package in ("vl_convert", "altair"):
+        with monkeypatch.context() as without:
+            without.setitem(sys.modules, package, None)
+            with pytest.raises(InvalidInputError, match=r'pip install "metrics-lake\[report\]"'):
+                lake.report(tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
 
 
