@@ -64,7 +64,7 @@ def cell(value: Any) -> str:
     elif isinstance(value, dict):
         text = ", ".join(f"{key}={each}" for key, each in value.items())
     else:
-        text = str(value)
+        text = _text_of(value)
     text = printable(text)
     return text if len(text) <= _CELL_WIDTH else f"{text[: _CELL_WIDTH - 1]}…"
 
@@ -78,6 +78,13 @@ def printable(text: str) -> str:
     'a\\x1b[31mb c'
     """
     return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def _text_of(value: Any) -> str:
+    try:
+        return str(value)
+    except ValueError:  # Python writes no int of more than 4,300 digits in decimal
+        return hex(value) if isinstance(value, int) else f"{type(value).__name__} of {len(value)}"
 
 
 def _escaped(sign: str) -> str:

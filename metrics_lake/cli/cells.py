@@ -69,7 +69,7 @@ def _logged_json(stored: Logged) -> str:
         return json_cell(value)
     if kind == "json" and text is not None:
         return text
-    if kind in {"int", "bool", "null", "str"}:
+    if kind in {"bool", "null", "str"} or (kind == "int" and text is None):
         return _dumps(decode(kind, value, text))
     try:
         # In a list the lake writes every kind as JSON; the list's own brackets go.

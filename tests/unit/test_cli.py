@@ -182,6 +182,13 @@ def test_json_gives_every_value_back_exactly(value):
     assert (type(found), repr(found)) == (type(value), repr(value))
 
 
+def test_ints_that_python_does_not_write_in_decimal_are_json_too():
+    for value in (10**5000, -(10**5000)):
+        assert decode("json", None, json_cell(logged(value))) == value
+        assert json.loads(csv_cell(logged(value))) == json.loads(json_cell(logged(value)))
+        assert "0x31e20801036510" in table_cell(logged(value))
+
+
 def test_numpy_values_are_json_too():
     np = pytest.importorskip("numpy")
     for value in (np.float32(0.1), np.int8(3), np.array([1.5, math.nan])):

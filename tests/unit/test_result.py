@@ -7,6 +7,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from metrics_lake import MetricsLake
 from metrics_lake.errors import InvalidInputError, NotFoundError, UnsupportedFormatError
 from metrics_lake.result import Result
 
@@ -118,6 +119,16 @@ def test_a_person_sees_the_first_rows():
     html = result(long)._repr_html_()
     assert "&lt;b&gt;relu" in html
     assert "60 rows, the first 20 shown" in html
+
+
+def test_ints_that_python_does_not_write_in_decimal_are_shown(tmp_path):
+    with MetricsLake(tmp_path / "lake", state_dir=tmp_path / "state") as lake:
+        lake.log_metrics("run", {"a": 10**5000, "b": [1, -(10**5000)]})
+        shown = lake.history("run", ["a", "b"])
+        assert shown.values() == [10**5000, [1, -(10**5000)]]
+        assert "0x31e20801036510" in repr(shown)
+        assert "list of 2" in repr(shown)
+        assert "0x31e20801036510" in shown._repr_html_()
 
 
 def test_rich_prints_a_table():
