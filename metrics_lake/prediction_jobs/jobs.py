@@ -20,6 +20,7 @@ from metrics_lake.predictions import PredictionMetrics, curve_points, finalize
 from metrics_lake.predictions.keyed import keyed_rows, keyed_state, stored_columns
 from metrics_lake.predictions.late_labels import Hits, Labels, label_rows
 from metrics_lake.predictions.long import Long
+from metrics_lake.predictions.names import need_cells
 from metrics_lake.predictions.roles import every_text
 from metrics_lake.predictions.rollup import one_job
 from metrics_lake.predictions.state import long_state
@@ -192,7 +193,8 @@ class PredictionJobs:
     ) -> Result:
         """Return numbers from the stored states of jobs, re-aggregated."""
         names = self._job_ids(jobs)
-        state = self._span(names, by, since, until)
+        has_cells = reference is not None or need_cells(metrics)
+        state = self._span(names, by, since, until, has_cells=has_cells)
         against = None
         if reference is not None:
             against = self._reference(reference, state, None, {"by": by}, whole=not by)
@@ -220,10 +222,10 @@ class PredictionJobs:
         points = curve_points(state, curve, by=by, every=every, **options)
         return Result(lambda: points)
 
-    def _span(self, names: Sequence[str], by: Any, since: Any, until: Any) -> Long:
+    def _span(self, names: Sequence[str], by: Any, since: Any, until: Any, *, has_cells: bool = True) -> Long:
         """Return the stored states of jobs in a span of time; of all rows alone where no segment is kept."""
         stored = within(
-            self._stored.states(names, whole=not by),
+            self._stored.states(names, whole=not by, has_cells=has_cells),
             None if since is None else checked_timestamp(since, "since"),
             None if until is None else checked_timestamp(until, "until"),
         )

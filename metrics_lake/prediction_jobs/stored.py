@@ -160,18 +160,23 @@ class Stored:
             newest_label=newest_label,
         )
 
-    def states(self, jobs: Sequence[str], *, whole: bool = False) -> pa.Table:
+    def states(self, jobs: Sequence[str], *, whole: bool = False, has_cells: bool = True) -> pa.Table:
         """Return the stored states of jobs, each part as its newest call left it.
 
         Args:
             jobs: Their ids.
             whole: Without the states of segments; each call has some of all rows.
+            has_cells: False leaves the cells of states away, which are nearly all of their bytes.
         """
         only = " WHERE segment_key = ''" if whole else ""
-        sql = f"SELECT * FROM {{points}}{only} ORDER BY writer, seq"
+        columns = "*" if has_cells else "* EXCLUDE (cells, ties)"
+        sql = f"SELECT {columns} FROM {{points}}{only} ORDER BY writer, seq"
         rows = _newest_calls(self._query(PREDICTION_STATES, jobs, sql))
-        names = ["created" if name == "timestamp" else name for name in rows.column_names]
-        return rows.rename_columns(names).select(STATE_SCHEMA.names).cast(STATE_SCHEMA)
+        rows = rows.rename_columns({"timestamp": "created"})
+        for field in STATE_SCHEMA:
+            if field.name not in rows.column_names:
+                rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
+        return rows.select(STATE_SCHEMA.names).cast(STATE_SCHEMA)
 
     def keyed(self, job: str, call: KeyedCall) -> pa.Table:
         """Return the keyed rows of a call: the columns that hold anything."""

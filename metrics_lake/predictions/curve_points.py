@@ -182,18 +182,15 @@ def _ranked(state: Long) -> pl.DataFrame:
     for kind in ("scores", "class_scores"):
         own = state.filter(pl.col("state") == kind)
         if own.head.height:
-            cells = by_cell(own).join(
-                cell_edges(own, is_score=True).select("gid", "cell", "lower"), on=["gid", "cell"]
-            )
-            frames.append(cells.join(_labels(own), on="gid"))
+            lower = cell_edges(own, is_score=True).select("place", "lower")
+            frames.append(by_cell(own).join(lower, on="place").join(_labels(own), on="gid"))
     if not frames:
         return pl.DataFrame(schema=_RANKED)
-    known = state.cells.filter(pl.col("y").is_not_null()).group_by("gid", "cell").agg(rows=pl.col("n").sum())
-    frame = pl.concat(frames).join(known, on=["gid", "cell"]).sort("gid", "cell", descending=[False, True])
+    frame = pl.concat(frames).sort("gid", "cell", descending=[False, True])
     return frame.with_columns(
         tp=pl.col("w1").cum_sum().over("gid"),
         fp=pl.col("w0").cum_sum().over("gid"),
-        above=pl.col("rows").cum_sum().over("gid"),
+        above=(pl.col("c1") + pl.col("c0")).cum_sum().over("gid"),
         # Above 15/16 a cell is open below: the least score that belongs to it is the next double.
         threshold=pl.when(pl.col("tied") | (pl.col("lower") < _OPEN_BELOW)).then("lower").otherwise(
             (pl.col("lower").reinterpret(dtype=pl.Int64) + 1).reinterpret(dtype=pl.Float64)

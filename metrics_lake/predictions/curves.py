@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from metrics_lake.predictions.cells import NUMBER_RESOLUTION, SCORE_RESOLUTION, edges
+from metrics_lake.predictions.runs import summed, with_ties
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,31 +23,22 @@ def mass() -> pl.Expr:
 
 
 def cell_edges(state: Long, *, is_score: bool) -> pl.DataFrame:
-    """Return one row for each cell: ``gid cell n mass is_weighted lower upper value``, and maybe others.
+    """Return one row for each cell: ``gid cell place n mass weighted lower upper value``.
 
     ``lower`` and ``upper`` enclose the cell's rows; they are equal, and ``value`` is their value, where the
     rows all have one value. Sorted by ``gid`` and ``cell``.
     """
     full = SCORE_RESOLUTION if is_score else NUMBER_RESOLUTION
-    cells, levels = state.cells, state.head["res"].unique()
-    is_weighted = pl.col("sum_w").is_not_null()
-    if cells["y"].null_count() == cells.height:
-        cells = cells.with_columns(mass=mass(), is_weighted=is_weighted)  # each cell has one row
-    else:
-        cells = cells.group_by("gid", "cell").agg(
-            pl.col("n").sum(), mass=mass().sum(), is_weighted=is_weighted.any()
-        )
+    levels = state.head["res"].unique()
+    cells = with_ties(summed(state.cells, by_truth=False), state.ties)
     dropped = pl.col("dropped")
     if len(levels) == 1:
         dropped = full - pl.lit(levels[0], dtype=pl.Int64)
     else:
-        cells = cells.join(state.head.select("gid", dropped=full - pl.col("res")), on="gid")
+        drops = state.head.select("gid", dropped=full - pl.col("res"))
+        cells = cells.join(drops, on="gid", how="left", maintain_order="left")
     low, high = edges(pl.col("cell"), dropped, is_score=is_score)
-    return (
-        cells.join(state.ties, on=["gid", "cell"], how="left")
-        .with_columns(lower=pl.coalesce("value", low), upper=pl.coalesce("value", high))
-        .sort("gid", "cell")
-    )
+    return cells.with_columns(lower=pl.coalesce("value", low), upper=pl.coalesce("value", high))
 
 
 def quantiles(cells: pl.DataFrame, qs: Mapping[str, float]) -> pl.DataFrame:
@@ -62,7 +54,7 @@ def quantiles(cells: pl.DataFrame, qs: Mapping[str, float]) -> pl.DataFrame:
     """
     schema = {"metric": pl.String, "q": pl.Float64}
     wanted = pl.DataFrame(list(qs.items()), schema, orient="row")
-    if not cells["is_weighted"].any():
+    if not cells["weighted"].any():
         return _interpolated(cells, wanted)
     behind = pl.col("mass").cum_sum().over("gid")
     frame = cells.with_columns(
@@ -70,7 +62,7 @@ def quantiles(cells: pl.DataFrame, qs: Mapping[str, float]) -> pl.DataFrame:
         before=behind - pl.col("mass"),
         total=pl.col("mass").sum().over("gid"),
         size=pl.col("n").sum().over("gid"),
-        weighted=pl.col("is_weighted").any().over("gid"),
+        weighted=pl.col("weighted").any().over("gid"),
     )
     plain, heavy = frame.filter(~pl.col("weighted")), frame.filter("weighted")
     return pl.concat([_interpolated(plain, wanted), _inverted(heavy, wanted)]).sort("gid", "q")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from metrics_lake.predictions.runs import summed, with_ties
+
 if TYPE_CHECKING:
     from metrics_lake.predictions.long import Long
 
@@ -19,23 +21,15 @@ _ASYMPTOTIC = 10
 
 
 def by_cell(state: Long) -> pl.DataFrame:
-    """Return one row for each cell with a truth: ``gid cell w1 w0 tied`` and the masses around it.
+    """Return one row for each cell with a truth: ``gid cell place w1 w0 c1 c0 tied`` and what is around it.
 
-    ``w1`` and ``w0`` are the masses of positives and negatives (rows, or weights); ``below1``, ``below0``
-    those of lower cells; ``p``, ``q`` the totals and ``n1``, ``n0`` the total rows.
+    ``w1`` and ``w0`` are the masses of positives and negatives (rows, or weights), ``c1`` and ``c0`` the
+    rows; ``below1``, ``below0`` the masses of lower cells; ``p``, ``q`` the totals and ``n1``, ``n0`` the
+    total rows. Sorted by ``gid`` and ``cell``.
     """
-    y = pl.col("y")
-    weight = pl.coalesce("sum_w", pl.col("n").cast(pl.Float64))
-    cells = state.cells.filter(y.is_not_null()).group_by("gid", "cell").agg(
-        w1=weight.filter(y == 1).sum(),
-        w0=weight.filter(y == 0).sum(),
-        c1=pl.col("n").filter(y == 1).sum(),
-        c0=pl.col("n").filter(y == 0).sum(),
-        weighted=pl.col("sum_w").is_not_null().any(),
-    )  # fmt: skip
-    ties = state.ties.select("gid", "cell", tied=pl.col("value").is_not_null())
-    frame = cells.join(ties, on=["gid", "cell"], how="left").sort("gid", "cell")
-    return frame.with_columns(
+    cells = with_ties(summed(state.cells, by_truth=True), state.ties)
+    return cells.with_columns(
+        tied=pl.col("value").is_not_null(),
         below1=(pl.col("w1").cum_sum() - pl.col("w1")).over("gid"),
         below0=(pl.col("w0").cum_sum() - pl.col("w0")).over("gid"),
         p=pl.col("w1").sum().over("gid"),

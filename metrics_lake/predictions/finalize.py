@@ -16,7 +16,7 @@ from metrics_lake.predictions.families import (
     scores_final,
 )
 from metrics_lake.predictions.long import Long
-from metrics_lake.predictions.names import wanted
+from metrics_lake.predictions.names import need_cells, wanted
 from metrics_lake.predictions.options import Options
 from metrics_lake.predictions.rollup import rolled_up
 from metrics_lake.predictions.rows import OUT, measured
@@ -89,9 +89,12 @@ def finalize(
     from metrics_lake.predictions.drift import drift_rows
     from metrics_lake.predictions.estimated import estimated_rows
 
-    options = Options(confidence=confidence, bins=bins, zero_division=zero_division)
     keep = wanted(metrics)
-    merged = rolled_up(merge_long(Long.of(state)), by=by, every=every)
+    options = Options(confidence=confidence, bins=bins, zero_division=zero_division, keep=keep)
+    states = Long.of(state)
+    if reference is None and not need_cells(metrics):
+        states = states.without_cells()
+    merged = rolled_up(merge_long(states), by=by, every=every)
     rows = _family_rows(merged, options)
     if reference is not None:
         against = Long.of(reference)

@@ -103,7 +103,7 @@ def number_histogram(state: Long, kind: str, confidence: float) -> pl.DataFrame:
         pl.col("n").sum().alias("rows"),
         pl.col("lower").min(),
         pl.col("upper").max(),
-        weighted=pl.col("is_weighted").any(),
+        weighted=pl.col("weighted").any(),
     )
     places = totals.select("gid").join(pl.DataFrame({"edge": edges}), how="cross").sort("gid", "edge")
     found = places.join_asof(

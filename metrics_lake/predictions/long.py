@@ -20,13 +20,22 @@ from metrics_lake.predictions._text import near, quoted
 from metrics_lake.predictions.cells import coarsen
 from metrics_lake.predictions.nested import from_lists, to_lists
 from metrics_lake.predictions.params import merge_params
+from metrics_lake.predictions.runs import (
+    merged_cells,
+    merged_ties,
+    order,
+    place,
+    summed,
+    weight_sum,
+    with_ties,
+)
 from metrics_lake.predictions.schema import LISTS, STATE_SCHEMA, STATE_VERSION
 from metrics_lake.tags import tags_from_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-__all__ = ["EXCLUDED", "GROUP", "HEAD", "SCHEMAS", "Long", "weight_sum"]
+__all__ = ["EXCLUDED", "GROUP", "HEAD", "SCHEMAS", "Long"]
 
 EXCLUDED: Final = ("null", "nan", "inf", "range", "truth_null", "truth_nan", "truth_inf")
 
@@ -76,6 +85,12 @@ _KEYS: Final = {
     "ties": ["cell"],
     "moments": ["of"],
     "confusion": ["truth", "pred"],
+}
+
+_ORDERS: Final[dict[str, list[pl.Expr]]] = {
+    **{name: [pl.col(key) for key in ("gid", *keys)] for name, keys in _KEYS.items()},
+    "cells": [order()],
+    "ties": [place()],
 }
 
 GROUP: Final = ("resource", "column", "state", "segment_key", "window_start", "window_end")
@@ -144,6 +159,10 @@ class Long:
         }
         return replace(self, head=head, **chosen)
 
+    def without_cells(self) -> Long:
+        """Return the states without cells, for what needs none."""
+        return replace(self, cells=_NO_ROWS["cells"], ties=_NO_ROWS["ties"])
+
     def with_head(self, *columns: pl.Expr) -> Long:
         """Return the states with columns of ``head`` replaced."""
         return replace(self, head=_shaped(self.head.with_columns(*columns), HEAD))
@@ -181,10 +200,9 @@ class Long:
         head = self.head.join(groups, on=list(GROUP), how="left", nulls_equal=True)
         if groups.height == head.height:
             return self
-        ids = head.select("gid", "to")
-        drop = head.select(
-            "gid", drop=pl.col("res") - pl.col("res").min().over("to")
-        )  # bits by which a state is finer than its group
+        # Bits by which a state is finer than its group.
+        head = head.with_columns(drop=(pl.col("res") - pl.col("res").min().over("to")).fill_null(0))
+        to, drop = _by_gid(head, "to"), _by_gid(head, "drop") if (head["drop"] > 0).any() else None
         new_head = head.group_by("to", maintain_order=True).agg(
             pl.col(GROUP).first(),
             # A part of whole numbers only is "unknown" where another part has shown fractions.
@@ -213,11 +231,11 @@ class Long:
         ).rename({"to": "gid"})
         return Long.build(
             new_head,
-            cells=_summed(_coarse(_renumbered(self.cells, ids, keep=True), drop), "cells"),
-            calib=_summed(_renumbered(self.calib, ids), "calib"),
-            ties=_tied(_coarse(_renumbered(self.ties, ids, keep=True), drop)),
-            moments=_chan(_renumbered(self.moments, ids)),
-            confusion=_summed(_renumbered(self.confusion, ids), "confusion"),
+            cells=merged_cells(_renumbered(self.cells, to, drop)),
+            calib=_summed(_renumbered(self.calib, to), "calib"),
+            ties=merged_ties(_renumbered(self.ties, to, drop)),
+            moments=_chan(_renumbered(self.moments, to)),
+            confusion=_summed(_renumbered(self.confusion, to), "confusion"),
         )
 
     # -- Arrow --------------------------------------------------------------------------------------------
@@ -238,7 +256,7 @@ class Long:
                 rows: pl.DataFrame = getattr(self, field.name)
                 if field.name == "ties" and len(rows):
                     rows = rows.drop_nulls("value")
-                arrays.append(to_lists(rows, head["gid"], _KEYS[field.name], field.type))
+                arrays.append(to_lists(rows, head["gid"], _ORDERS[field.name], field.type))
             elif field.name == "excluded":
                 counts = [plain.column(name).combine_chunks() for name in EXCLUDED]
                 arrays.append(pa.StructArray.from_arrays(counts, fields=list(field.type.fields)))
@@ -300,9 +318,8 @@ class Long:
             )
         parts = {name: from_lists(table.column(name), SCHEMAS[name]) for name in LISTS}
         if not parts["cells"].is_empty():
-            cells = _shaped(parts["cells"], SCHEMAS["cells"]).select("gid", "cell").unique()
-            ties = _shaped(parts["ties"], SCHEMAS["ties"])
-            parts["ties"] = cells.join(ties, on=["gid", "cell"], how="left")
+            cells = summed(_shaped(parts["cells"], SCHEMAS["cells"]), by_truth=False)
+            parts["ties"] = with_ties(cells, _shaped(parts["ties"], SCHEMAS["ties"]))
         return cls.build(head.with_row_index("gid").unnest("excluded"), **parts)
 
 
@@ -318,15 +335,6 @@ def _truth_counts() -> list[pl.Expr]:
         pl.when(has_truth.any()).then(total).alias(name)
         for name, total in zip(EXCLUDED[4:], filled, strict=True)
     ]
-
-
-def weight_sum(rows: pl.Expr) -> pl.Expr:
-    """Return the sum of ``sum_w`` of a group: NULL where no row is weighted, else unweighted rows count 1."""
-    return (
-        pl.when(pl.col("sum_w").is_not_null().any())
-        .then(pl.coalesce(pl.col("sum_w"), rows.cast(pl.Float64)).sum())
-        .alias("sum_w")
-    )
 
 
 def _loaded(sources: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -360,35 +368,34 @@ def _null(name: str, dtype: Any) -> pl.Expr:
     return pl.lit(None, dtype=dtype).alias(name)
 
 
-def _renumbered(frame: pl.DataFrame, ids: pl.DataFrame, *, keep: bool = False) -> pl.DataFrame:
-    """Return the frame with ``gid`` replaced by ``ids``' ``to``; the old one kept as ``old`` on request."""
-    if frame.is_empty() and not keep:
+def _by_gid(head: pl.DataFrame, column: str) -> pl.Series:
+    """Return a column of ``head`` as a series in which a ``gid`` is the place of its value."""
+    gid = head["gid"]
+    size = int(head.select(pl.col("gid").max()).item()) + 1
+    return pl.zeros(size, pl.Int64, eager=True).scatter(gid, head[column])
+
+
+def _renumbered(frame: pl.DataFrame, to: pl.Series, drop: pl.Series | None = None) -> pl.DataFrame:
+    """Return the frame with other ``gid``, and on request with coarser cells.
+
+    Args:
+        frame: Has ``gid``.
+        to: By ``gid``, the new one.
+        drop: By ``gid``, how many bits finer the ``cell`` is than wanted.
+    """
+    if frame.is_empty():
         return frame
-    joined = frame.join(ids, on="gid", how="inner", maintain_order="left")
-    joined = joined.rename({"gid": "old"}).rename({"to": "gid"})
-    columns = [*frame.columns, "old"] if keep else frame.columns
-    return joined.select(columns)
-
-
-def _coarse(frame: pl.DataFrame, drop: pl.DataFrame) -> pl.DataFrame:
-    return (
-        frame.join(drop.rename({"gid": "old"}), on="old", how="left")
-        .with_columns(cell=coarsen(pl.col("cell"), pl.col("drop")))
-        .drop("drop", "old")
-    )
+    columns = {"gid": to.gather(frame["gid"])}
+    if drop is not None:
+        bits = drop.gather(frame["gid"])
+        columns["cell"] = frame.select(coarsen(pl.col("cell"), pl.lit(bits))).to_series()
+    return frame.with_columns(**columns)
 
 
 def _summed(frame: pl.DataFrame, name: str) -> pl.DataFrame:
     sums = [column for column in SCHEMAS[name] if column.startswith("sum_") and column != "sum_w"]
     return frame.group_by("gid", *_KEYS[name], maintain_order=True).agg(
         pl.col("n").sum(), weight_sum(pl.col("n")), pl.col(sums).sum()
-    )
-
-
-def _tied(frame: pl.DataFrame) -> pl.DataFrame:
-    value = pl.col("value")
-    return frame.group_by("gid", "cell", maintain_order=True).agg(
-        pl.when(value.null_count() == 0, value.min() == value.max()).then(value.first()).alias("value")
     )
 
 

@@ -11,7 +11,7 @@ from metrics_lake.predictions._text import near
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["METRICS", "base_name", "wanted"]
+__all__ = ["METRICS", "base_name", "need_cells", "wanted"]
 
 METRICS: Final[dict[str, str]] = {
     "num_predictions": "all rows, unusable ones included",
@@ -105,6 +105,15 @@ _EXTRA: Final = ("mce", "gini", "ks", "kappa", "mse", "explained_variance", "cla
 """Not in the default set."""
 
 
+_FROM_CELLS: Final = frozenset({
+    "score_p", "p", "residual_p", "median_absolute_error", "roc_auc", "roc_auc_weighted", "gini", "ks",
+    "average_precision", "average_precision_weighted", "log_loss",
+    # Of whole numbers that could be classes.
+    "class_distribution", "class_counts", "entropy", "num_classes",
+})  # fmt: skip
+"""What cannot be computed without the cells of a state: nearly all of its bytes."""
+
+
 QUANTILES: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 
 
@@ -147,6 +156,26 @@ def wanted(metrics: str | Sequence[str]) -> Callable[[str], bool]:
         return lambda name: True
     if metrics == "default":
         return lambda name: base_name(name) not in _EXTRA
+    names = _known(metrics)
+    # A stem asks for all of its kind: "p" for every quantile, "drift/psi" for every column.
+    stems = {name for name in names if name in METRICS}
+    return lambda name: (
+        name in names or (base_name(name) in stems and "@" not in name and base_name(name) != name)
+    )
+
+
+def need_cells(metrics: str | Sequence[str]) -> bool:
+    """Return whether any of the wanted metrics is computed from the cells of states.
+
+    Raises:
+        InvalidInputError: A name is not known.
+    """
+    if metrics in ("all", "default"):
+        return True
+    return any("/" in name or base_name(name) in _FROM_CELLS for name in _known(metrics))
+
+
+def _known(metrics: str | Sequence[str]) -> list[str]:
     names = [metrics] if isinstance(metrics, str) or not isinstance(metrics, Iterable) else list(metrics)
     for name in names:
         if not isinstance(name, str) or base_name(name) not in METRICS:  # type: ignore[redundant-expr]  # a caller's value
@@ -155,8 +184,4 @@ def wanted(metrics: str | Sequence[str]) -> Callable[[str], bool]:
                 hint="Pass 'default', 'all' or names of metrics.",
                 argument="metrics",
             )
-    # A stem asks for all of its kind: "p" for every quantile, "drift/psi" for every column.
-    stems = {name for name in names if name in METRICS}
-    return lambda name: (
-        name in names or (base_name(name) in stems and "@" not in name and base_name(name) != name)
-    )
+    return names

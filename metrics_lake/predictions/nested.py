@@ -16,13 +16,13 @@ __all__ = ["from_lists", "to_lists"]
 pc: Any = pyarrow.compute  # pyarrow-stubs knows no lists of structs
 
 
-def to_lists(rows: pl.DataFrame, gids: pl.Series, keys: Sequence[str], kind: Any) -> pa.Array[Any]:
+def to_lists(rows: pl.DataFrame, gids: pl.Series, order: Sequence[pl.Expr], kind: Any) -> pa.Array[Any]:
     """Return one list of structs for each row of a table; an id without rows has an empty one.
 
     Args:
         rows: ``gid``, which is one of the table's, and the fields of the structs.
         gids: The ids of the table's rows, in their order.
-        keys: The fields by which each list is sorted, NULL first.
+        order: What sorts the rows by ``gid`` and then by the fields that order each list, NULL first.
         kind: The type of the lists.
     """
     if rows.is_empty():
@@ -32,7 +32,7 @@ def to_lists(rows: pl.DataFrame, gids: pl.Series, keys: Sequence[str], kind: Any
         places = gids.to_frame().with_row_index("place").cast({"place": pl.Int64})
         rows = rows.join(places, on="gid").drop("gid").rename({"place": "gid"})
         gids = pl.int_range(len(gids), dtype=pl.Int64, eager=True)
-    rows = rows.sort("gid", *keys, nulls_last=False)
+    rows = rows.sort(order, nulls_last=False)
     starts = [*(rows["gid"].search_sorted(gids) if len(gids) > 1 else [0]), rows.height]
     plain = rows.to_arrow()
     structs: Any = pa.StructArray

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metrics_lake.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Options"]
 
@@ -22,6 +25,7 @@ class Options:
         bins: Equal bins of the calibration error: a divisor of 60.
         zero_division: The value of a ratio whose denominator is 0, such as the precision without any
             predicted positive; None gives NULL with the reason.
+        keep: Tells by its name whether a metric is wanted; None: all are.
 
     Raises:
         InvalidInputError: An option is out of its range.
@@ -30,6 +34,11 @@ class Options:
     confidence: float = 0.95
     bins: int = 15
     zero_division: float | None = 0.0
+    keep: Callable[[str], bool] | None = None
+
+    def wants(self, *names: str) -> bool:
+        """Return whether any of the metrics is wanted."""
+        return self.keep is None or any(map(self.keep, names))
 
     def __post_init__(self) -> None:
         confidence: Any = self.confidence

@@ -2,6 +2,7 @@
 
     python tests/benchmarks/predictions.py [--rows 1_000_000 10_000_000] [--repeats 3]
     python tests/benchmarks/predictions.py --parquet 100_000_000 [--folder /tmp/predictions-benchmark]
+    python tests/benchmarks/predictions.py --days 30
 
 Prints seconds of wall and CPU time, the peak memory of a process of its own, and each one's time as a
 multiple of ours. What each side computes:
@@ -20,6 +21,9 @@ multiple of ours. What each side computes:
 * *scikit-learn* and *numpy*: exact values of what the functions below name; no row is looked at for NULL, NaN
   or range (scikit-learn checks and refuses NaN), no intervals, KS or Gini.
 * *whylogs*, *Evidently*: their own sets.
+
+``--days`` merges stored states instead, one a day with 20 segments of 50,000 rows, to ROC AUC of each segment
+over all days; *DuckDB* does so in the SQL of ``merge_states``' docstring, without bounds and intervals.
 """
 
 from __future__ import annotations
@@ -47,6 +51,7 @@ if TYPE_CHECKING:
 
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 SEGMENTS = 20
+DAYS = "days of states"
 
 
 def tell(text: str) -> None:
@@ -325,8 +330,8 @@ SELECT *, {_spread("quantiles", "")}, {_spread("residual_quantiles", "residual_"
 """
 
 
-def _duckdb(data: pl.DataFrame, sql: str) -> dict[str, float]:
-    table = data.to_arrow()
+def _duckdb(data: pl.DataFrame | pa.Table, sql: str) -> dict[str, float]:
+    table = data if isinstance(data, pa.Table) else data.to_arrow()
     with duckdb.connect() as con:
         con.register("data", table)
         row = con.sql(sql).to_arrow_table().to_pylist()[0]
@@ -371,7 +376,46 @@ def evidently_binary(data: pl.DataFrame) -> dict[str, float]:
     return {"metrics": float(len(result.dict()["metrics"]))}
 
 
-CASES: dict[str, tuple[Callable[[int], pl.DataFrame], dict[str, Callable[[Any], dict[str, float]]]]] = {
+# -- stored states ----------------------------------------------------------------------------------------
+
+_DUCKDB_MERGED = """
+WITH cells AS (
+    SELECT segment_key, unnest(cells, recursive := true) FROM data WHERE state = 'scores'
+), merged AS (
+    SELECT segment_key, cell, coalesce(sum(n) FILTER (y = 1), 0) AS n1,
+           coalesce(sum(n) FILTER (y = 0), 0) AS n0 FROM cells GROUP BY ALL
+), ranked AS (
+    SELECT *, sum(n0) OVER (PARTITION BY segment_key ORDER BY cell) - n0 AS below FROM merged
+)
+SELECT sum(roc_auc) AS all_of_it FROM (
+    SELECT segment_key, sum(n1 * (below + n0 / 2)) / (sum(n1) * sum(n0)) AS roc_auc FROM ranked GROUP BY ALL
+)
+"""
+
+
+def stored(days: int) -> pa.Table:
+    """Return the states of that many days."""
+    from metrics_lake.predictions import prediction_state
+
+    states = [
+        prediction_state(scored(50_000, seed=day), score="s", truth="y", by="segment", part=str(day))
+        for day in range(days)
+    ]
+    return pa.concat_tables(states)
+
+
+def ours_merged(states: pa.Table) -> dict[str, float]:
+    from metrics_lake.predictions import finalize
+
+    found = finalize(states, ["roc_auc"], by="segment")
+    return {"all_of_it": sum(found.column("value").to_pylist())}
+
+
+def duckdb_merged(states: pa.Table) -> dict[str, float]:
+    return _duckdb(states, _DUCKDB_MERGED)
+
+
+CASES: dict[str, tuple[Callable[[int], Any], dict[str, Callable[[Any], dict[str, float]]]]] = {
     "binary": (
         scored,
         {
@@ -395,6 +439,7 @@ CASES: dict[str, tuple[Callable[[int], pl.DataFrame], dict[str, Callable[[Any], 
             "whylogs (profile only)": whylogs_profile,
         },
     ),
+    DAYS: (stored, {"ours": ours_merged, "DuckDB": duckdb_merged}),
 }
 
 
@@ -402,7 +447,7 @@ def measured(case: str, rival: str, rows: int, repeats: int) -> dict[str, float]
     """Return the least wall and CPU seconds of some repeats, and the peak memory with the data, in MB."""
     make, rivals = CASES[case]
     data = make(rows)
-    rivals[rival](data.head(1000))  # imports, caches
+    rivals[rival](data[:1000])  # imports, caches
     _forget_peak()
     walls, cpus = [], []
     for _ in range(repeats):
@@ -442,7 +487,8 @@ def _in_a_process(arguments: list[str]) -> dict[str, float] | str:
 def compare(rows: list[int], cases: list[str], rivals: list[str] | None, repeats: int) -> None:
     for size in rows:
         for case in cases:
-            tell(f"\n{case}, {size:,} rows: wall s, CPU s, peak MB, times ours")
+            what = f"{size:,} {case}" if case == DAYS else f"{case}, {size:,} rows"
+            tell(f"\n{what}: wall s, CPU s, peak MB, times ours")
             base = None
             for rival in CASES[case][1]:
                 if rivals and rival != "ours" and not any(name in rival for name in rivals):
@@ -510,7 +556,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rows", type=int, nargs="*", default=[1_000_000, 10_000_000])
-    parser.add_argument("--cases", nargs="*", default=list(CASES))
+    parser.add_argument("--cases", nargs="*", default=[case for case in CASES if case != DAYS])
+    parser.add_argument("--days", type=int)
     parser.add_argument("--rivals", nargs="*")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--parquet", type=int)
@@ -523,6 +570,8 @@ def main() -> None:
         tell(json.dumps(measured(case, rival, int(rows), int(repeats))))
     elif options.scan:
         tell(json.dumps(scan_parquet(Path(options.scan[0]), options.scan[1])))
+    elif options.days:
+        compare([options.days], [DAYS], None, options.repeats)
     elif options.parquet:
         with tempfile.TemporaryDirectory() as temporary:
             folder = options.folder or Path(temporary)

@@ -6,9 +6,12 @@ import duckdb
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import sklearn.metrics as sk
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from metrics_lake.errors import (
@@ -29,6 +32,7 @@ from metrics_lake.predictions import (
     metric_points,
     passes,
     prediction_state,
+    runs,
 )
 from metrics_lake.predictions import state as states
 from metrics_lake.predictions.cells import (
@@ -772,3 +776,55 @@ def test_a_truth_without_any_label_is_one_that_is_not_known_yet():
     merged = {row["metric"]: row["value"] for row in finalize(merge_states(state, known)).to_pylist()}
     assert merged["num_ground_truth_observations"] == 2
     assert merged["roc_auc"] == 1.0
+
+
+# -- runs of places ---------------------------------------------------------------------------------------
+
+
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.integers(0, 3),
+            st.sampled_from([-(1 << 18), -2, 0, 1, 264_447]),
+            st.sampled_from([None, 0, 1]),
+            st.integers(1, 1 << 40),
+            st.sampled_from([None, 0.5, 3.0]),
+            st.sampled_from([None, -1.5, 0.25]),
+        )
+    )
+)
+@settings(deadline=None)
+def test_runs_merge_cells_as_groups_of_their_columns_do(rows):
+    kinds = {"gid": pl.Int64, "cell": pl.Int64, "y": pl.Int8, "n": pl.Int64, "sum_w": pl.Float64}
+    frame = pl.DataFrame(rows, schema={**kinds, "value": pl.Float64}, orient="row")
+    for cells in (frame, frame.with_columns(sum_w=pl.lit(None, dtype=pl.Float64))):
+        keys = ["gid", "cell", "y"]
+        grouped = cells.group_by(keys).agg(pl.col("n").sum(), runs.weight_sum(pl.col("n")))
+        expected = grouped.select(*kinds).sort(keys, nulls_last=False)
+        assert_frame_equal(runs.merged_cells(cells.select(*kinds)), expected)
+    value = pl.col("value")
+    ties = frame.group_by("gid", "cell").agg(
+        value=pl.when(value.null_count() == 0, value.n_unique() == 1).then(value.first())
+    )
+    assert_frame_equal(runs.merged_ties(frame.select(ties.columns)), ties.sort("gid", "cell"))
+
+
+NUMBERS_OF_EVERY_KIND = {
+    "scores": (sample(600), {"score": "s", "truth": "y", "by": "country", "time": "at", "every": "1w"}),
+    "weighted scores": (sample(600), {"score": "s", "truth": "y", "weight": "w", "by": "country"}),
+    "labels": (["a", "b", "a", "c"], {"truth": ["a", "b", "b", "c"]}),
+    "classes": (np.eye(3)[[0, 1, 2, 2]] * 0.7 + 0.1, {"truth": [0, 1, 2, 0]}),
+    "numbers": ([1, 2, 2, 5], {}),
+    "residuals": ([1.5, 2.5, 4.0, 0.5], {"truth": [1.0, 2.0, 5.0, 0.0]}),
+}
+
+
+@pytest.mark.parametrize("kind", NUMBERS_OF_EVERY_KIND)
+def test_a_metric_asked_for_alone_is_what_it_is_among_all(kind):
+    data, options = NUMBERS_OF_EVERY_KIND[kind]
+    state = prediction_state(data, **options)
+    together = finalize(state, "all")
+    for name in together["metric"].unique().to_pylist():
+        alone = finalize(state, [name])
+        expected = together.filter(pc.equal(together["metric"], name))
+        assert_frame_equal(pl.from_arrow(alone), pl.from_arrow(expected), rel_tol=1e-12, abs_tol=0)

@@ -11,11 +11,11 @@ from metrics_lake.errors import InvalidInputError
 from metrics_lake.predictions._text import quoted
 from metrics_lake.predictions.cells import SCORE_RESOLUTION, score_cell, score_code
 from metrics_lake.predictions.families.labels import label_text, text_of
-from metrics_lake.predictions.families.numbers import cell_table
 from metrics_lake.predictions.families.scores import BINS, check_range, log_loss_of
 from metrics_lake.predictions.grouping import BAD, aggregate, number, weighted
 from metrics_lake.predictions.inference import label_kind
 from metrics_lake.predictions.long import Long
+from metrics_lake.predictions.runs import cell_table, merged_cells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -222,7 +222,6 @@ def _one_class(frame: pl.LazyFrame, roles: Roles, task: Multiclass, name: str, t
     )
     usable = groups.usable.with_columns(cell=score_cell(pl.col("low")), code=pl.col("k") % 4)
     usable = usable.with_columns(y=pl.when(pl.col("code") < 2).then("code"))
-    weights = [pl.col("sum_w").sum()] if roles.weight is not None else []
     return groups.states(
         groups.counts(None if roles.truth is None else {"null": pl.col("k") % 4 == 2}),
         column=name,
@@ -230,6 +229,6 @@ def _one_class(frame: pl.LazyFrame, roles: Roles, task: Multiclass, name: str, t
         state="class_scores",
         res=SCORE_RESOLUTION,
         params=json.dumps({"label": text}, sort_keys=True),
-        cells=usable.group_by("gid", "cell", "y").agg(pl.col("n").sum(), *weights),
+        cells=merged_cells(usable),
         ties=cell_table(usable),
     )

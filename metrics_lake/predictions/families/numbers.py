@@ -16,12 +16,13 @@ from metrics_lake.predictions.cells import (
     number_key,
 )
 from metrics_lake.predictions.grouping import BAD, Groups, aggregate, number
+from metrics_lake.predictions.runs import cell_table
 
 if TYPE_CHECKING:
     from metrics_lake.predictions.long import Long
     from metrics_lake.predictions.roles import Roles
 
-__all__ = ["build", "by_cell", "cell_table", "deviations", "moment_rows"]
+__all__ = ["build", "by_cell", "deviations", "moment_rows"]
 
 
 def by_cell(groups: Groups) -> Groups:
@@ -132,10 +133,3 @@ def moment_rows(usable: pl.DataFrame, of: str, suffix: str, *, pilot: float) -> 
         *ranges,
     )
     return merged.with_columns(of=pl.lit(of))
-
-
-def cell_table(usable: pl.DataFrame) -> pl.DataFrame:
-    """Return ``cells`` and ``ties`` as one, from the columns ``gid cell n low high`` (and ``sum_w``)."""
-    sums = [pl.col("n").sum(), *([pl.col("sum_w").sum()] if "sum_w" in usable.columns else [])]
-    low, high = pl.col("low").min(), pl.col("high").max()
-    return usable.group_by("gid", "cell").agg(*sums, value=pl.when(low == high).then(low))

@@ -107,7 +107,7 @@ def _median_absolute(cells: pl.DataFrame) -> Measure:
         upper=pl.when(pl.col("cell") < 0).then(-pl.col("lower")).otherwise("upper"),
     )
     folded = cells.group_by("gid", "cell").agg(
-        pl.col("n").sum(), pl.col("mass").sum(), pl.col("is_weighted").any(),
+        pl.col("n").sum(), pl.col("mass").sum(), pl.col("weighted").any(),
         pl.col("lower").min(), pl.col("upper").max(),
     ).sort("gid", "cell")  # fmt: skip
     found = quantiles(folded, {"median_absolute_error": 0.5})

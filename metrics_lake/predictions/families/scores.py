@@ -21,10 +21,10 @@ from metrics_lake.predictions.cells import (
 )
 from metrics_lake.predictions.counting import CODES, Cells
 from metrics_lake.predictions.families.labels import label_params, label_text, positive
-from metrics_lake.predictions.families.numbers import cell_table
 from metrics_lake.predictions.grouping import BAD, aggregate_all, number, weighted
 from metrics_lake.predictions.inference import label_kind
 from metrics_lake.predictions.passes import Pass, has_many_groups
+from metrics_lake.predictions.runs import cell_table, merged_cells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,7 +122,7 @@ def build(rows: pl.LazyFrame | Parts, roles: Roles, task: Binary) -> Long:
         state="scores",
         res=SCORE_RESOLUTION,
         params=json.dumps(_params(roles, task, usable, thresholds, truth, decision), sort_keys=True),
-        cells=cells.group_by("gid", "cell", "y").agg(pl.col("n").sum(), *is_weighted),
+        cells=merged_cells(cells),
         ties=cell_table(cells),
         calib=usable.group_by("gid", "bin", "yhat", "y").agg(
             pl.col("n").sum(), *is_weighted, pl.col(sums).sum()

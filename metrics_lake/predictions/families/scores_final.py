@@ -29,12 +29,12 @@ _ONE_CLASS = "the truth has one class only"
 def finalise(state: Long, options: Options) -> list[Measure]:
     """Return the rows of binary scores: distribution, decisions, ranking, loss and calibration."""
     calib = state.calib.with_columns(mass=mass())
-    cells = cell_edges(state, is_score=True)
+    cells, known = cell_edges(state, is_score=True), by_cell(state)
     rows = [*counted(state), *labelled(state)]
     rows += _score_rows(state, calib, cells)
     rows += _decisions(state, calib, options)
-    rows += curve_rows(by_cell(state), options, exact_values(state))
-    rows += calibration(calib, options, _loss_spread(state, cells))
+    rows += curve_rows(known, options, exact_values(state))
+    rows += calibration(calib, options, _loss_spread(known, cells))
     return rows
 
 
@@ -142,9 +142,12 @@ def curve_rows(
                 high=2 * high - 1, method=method, reason=_ONE_CLASS,
             )
         )  # fmt: skip
-        rows.append(
-            out(ks(cells), "ks", pl.col("value"), n="n", bound="bound", method="cells", reason=_ONE_CLASS)
-        )
+        if options.wants("ks"):
+            rows.append(
+                out(ks(cells), "ks", pl.col("value"), n="n", bound="bound", method="cells", reason=_ONE_CLASS)
+            )
+    if not options.wants("average_precision"):
+        return rows
     bound = pl.max_horizontal(pl.col("most") - pl.col("value"), pl.col("value") - pl.col("least"), 0.0)
     precision = exact.into(average_precision(cells).with_columns(bound=bound), "average_precision")
     rows.append(
@@ -156,16 +159,17 @@ def curve_rows(
     return rows
 
 
-def _loss_spread(state: Long, cells: pl.DataFrame) -> pl.DataFrame:
+def _loss_spread(known: pl.DataFrame, cells: pl.DataFrame) -> pl.DataFrame:
     """Return the mean square of the log loss: of cells at their middle, which is enough for an interval."""
     middle = (pl.col("lower") + pl.col("upper")) / 2
-    places = cells.select("gid", "cell", middle=middle)
-    known = state.cells.filter(pl.col("y").is_not_null()).join(places, on=["gid", "cell"])
-    loss = log_loss_of(pl.when(pl.col("y") == 1).then("middle").otherwise(1.0 - pl.col("middle")))
-    rows = pl.col("n").cast(pl.Float64)
-    return known.group_by("gid").agg(
-        ll2=(rows * loss * loss).sum() / rows.sum(), middle_ll=(rows * loss).sum() / rows.sum()
-    )
+    places = cells.select("place", loss1=log_loss_of(middle), loss0=log_loss_of(1.0 - middle))
+    loss1, loss0 = pl.col("loss1"), pl.col("loss0")
+    rows1, rows0 = (pl.col(name).cast(pl.Float64) for name in ("c1", "c0"))
+    rows = (rows1 + rows0).sum()
+    return known.join(places, on="place", how="left", maintain_order="left").group_by("gid").agg(
+        ll2=(rows1 * loss1 * loss1 + rows0 * loss0 * loss0).sum() / rows,
+        middle_ll=(rows1 * loss1 + rows0 * loss0).sum() / rows,
+    )  # fmt: skip
 
 
 def calibration(calib: pl.DataFrame, options: Options, spread: pl.DataFrame | None = None) -> list[Measure]:
