@@ -387,7 +387,7 @@ WITH cells AS (
 ), ranked AS (
     SELECT *, sum(n0) OVER (PARTITION BY segment_key ORDER BY cell) - n0 AS below FROM merged
 )
-SELECT sum(roc_auc) AS all_of_it FROM (
+SELECT sum(roc_auc) AS sum_of_areas FROM (
     SELECT segment_key, sum(n1 * (below + n0 / 2)) / (sum(n1) * sum(n0)) AS roc_auc FROM ranked GROUP BY ALL
 )
 """
@@ -408,7 +408,7 @@ def ours_merged(states: pa.Table) -> dict[str, float]:
     from metrics_lake.predictions import finalize
 
     found = finalize(states, ["roc_auc"], by="segment")
-    return {"all_of_it": sum(found.column("value").to_pylist())}
+    return {"sum_of_areas": sum(found.column("value").to_pylist())}
 
 
 def duckdb_merged(states: pa.Table) -> dict[str, float]:
