@@ -115,6 +115,16 @@ class Result:
         """
         return self._visible(self._whole())
 
+    def points(self) -> pa.Table:
+        """Return the rows as ``append`` takes them: values exactly, and nothing that it gives points anew.
+
+        Raises:
+            MetricsLakeError: As for ``arrow``.
+        """
+        table = self._whole()
+        made = {"tags_key", "writer", "seq", "origin"}
+        return table.select([name for name in table.column_names if name not in made])
+
     def reader(self) -> pa.RecordBatchReader:
         """Return the rows as a reader of Arrow record batches.
 

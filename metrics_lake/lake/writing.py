@@ -20,6 +20,7 @@ from metrics_lake.points import (
     values_of,
 )
 from metrics_lake.resources import check_id, resource_key
+from metrics_lake.result import Result
 from metrics_lake.schema import METRICS, arrow_schema
 from metrics_lake.tags import canonical_tags, tags_key
 from metrics_lake.values import encode
@@ -216,7 +217,8 @@ class WriteVerbs(LakeAccess):
 
         Args:
             table: An Arrow, Polars or pandas table or an Arrow reader: a row a point, with the columns
-                ``resource``, ``metric``, ``value`` and, where wanted, ``step``, ``timestamp``, ``tags``.
+                ``resource``, ``metric``, ``value`` and, where wanted, ``step``, ``timestamp``, ``tags``, or
+                ``kind`` and ``text`` too, as exports have them. Or a ``history``: its values come exactly.
             key: Makes the call repeatable: what was appended under a key is not appended again.
 
         Raises:
@@ -230,7 +232,8 @@ class WriteVerbs(LakeAccess):
         (2, 0)
         """
         self._check_writable()
-        return self._publish_rows(METRICS, point_rows(table, self._writer.clock()), key)
+        given = table.points() if isinstance(table, Result) else table
+        return self._publish_rows(METRICS, point_rows(given, self._writer.clock()), key)
 
     def copy_metrics(self, from_resource: Any, to_resource: Any, *, metrics: Any = None) -> int:
         """Copy a resource's points, whole histories, exactly; return how many were added.

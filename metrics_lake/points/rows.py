@@ -24,6 +24,8 @@ __all__ = ["point_rows", "points_table", "rows_of_points", "series_rows", "stamp
 
 _REQUIRED: Final = ("resource", "metric", "value")
 _OPTIONAL: Final = ("step", "timestamp", "tags", "kind", "text")
+_MADE: Final = ("tags_key", "writer", "seq", "origin")
+"""What histories and exports have beside, and points that are appended are given anew."""
 _EXACT_INT: Final = 2**53
 
 
@@ -184,14 +186,14 @@ def _check_names(names: list[str]) -> None:
                 argument="table",
             )
     known = (*_REQUIRED, *_OPTIONAL)
-    for name in names:
-        if name not in known:
-            near = nearest(name, known)
-            raise InvalidInputError(
-                f"the table has a column {name!r} that a point does not have.",
-                hint=f"Did you mean {near[0]!r}?" if near else f"Drop it; points have {', '.join(known)}.",
-                argument="table",
-            )
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        near = [] if unknown[0] in _MADE else nearest(unknown[0], known)
+        raise InvalidInputError(
+            f"the table has columns that a point does not have: {', '.join(map(repr, unknown))}.",
+            hint=f"Did you mean {near[0]!r}?" if near else f"Drop them; points have {', '.join(known)}.",
+            argument="table",
+        )
     if len(set(names)) != len(names):
         raise InvalidInputError("the table has two columns of one name.", argument="table")
     if ("kind" in names) != ("text" in names):

@@ -231,3 +231,12 @@ def test_stamped_rows_are_the_observations_of_their_writer():
     assert table.schema.equals(arrow_schema(METRICS))
     assert table.column("seq").to_pylist() == [0, 1, 2]
     assert set(table.column("writer").to_pylist()) == {"w"}
+
+
+def test_all_columns_that_an_export_has_beside_are_named_at_once():
+    with pytest.raises(InvalidInputError, match=r"'writer', 'seq', 'origin'\. Drop them"):
+        rows_of(writer=["w"], seq=[0], origin=[None])
+    with pytest.raises(InvalidInputError, match=r"'tags_key'\. Drop them"):
+        rows_of(tags_key=[""])
+    with pytest.raises(InvalidInputError, match=r"'stp', 'foo'\. Did you mean 'step'"):
+        rows_of(stp=[1], foo=[2])

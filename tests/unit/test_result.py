@@ -7,7 +7,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from metrics_lake import MetricsLake
+from metrics_lake import MetricsLake, glob
 from metrics_lake.errors import InvalidInputError, NotFoundError, UnsupportedFormatError
 from metrics_lake.result import Result
 
@@ -154,6 +154,32 @@ def test_no_id_or_value_moves_the_cursor():
         assert not set(text) & set("\x1b\x07\x9b\r\u202e\x7f")
         assert text.count("a\\x1b]0;title\\x07\\x9b31mb") == 3
     assert repr(result(table)).count("\n") == 2
+
+
+VALUES = {"a": 1, "b": 2**70, "c": "relu", "d": [1, 2], "e": None, "f": True, "g": 0.5, "h": float("inf")}
+
+
+@pytest.mark.parametrize("metrics", [glob("*"), "g"])
+@pytest.mark.parametrize("full", [False, True])
+def test_a_history_is_appended_to_another_lake_exactly(tmp_path, metrics, full):
+    state = tmp_path / "state"
+    with MetricsLake(tmp_path / "a", state_dir=state) as a, MetricsLake(tmp_path / "b", state_dir=state) as b:
+        a.log_metrics("run", VALUES, step=3, tags={"fold": 1})
+        taken = a.history("run", metrics, full=full)
+        b.append(taken, key="once")
+        b.append(taken, key="once")
+        assert b.history("run", glob("*")).rows() == a.history("run", metrics).rows()
+
+
+def test_a_smoothed_history_is_appended_as_it_is_shown(tmp_path):
+    with MetricsLake(tmp_path / "lake", state_dir=tmp_path / "state") as lake:
+        lake.log_series("run", "loss", [3, 1, "x", 1])
+        smoothed = lake.history("run", "loss", smooth=0.5)
+        lake.append({**smoothed.points().to_pydict(), "metric": ["smooth"] * 4})
+        assert lake.history("run", "smooth").values() == smoothed.values()
+        ranked = lake.best("loss", mode="min")
+        with pytest.raises(InvalidInputError, match="columns that a point does not have: 'rank'"):
+            lake.append(ranked)
 
 
 def test_a_result_does_not_pickle():
