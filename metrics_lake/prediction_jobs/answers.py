@@ -94,7 +94,7 @@ def answer(job: str, states: Sequence[Long], wanted: Wanted, coverage: Coverage 
             hint="Pass the same every= for all parts of a job.",
             argument="every",
         )
-    merged = merge_long(of_one_kind(plain, job))
+    merged = merge_long(of_one_kind(plain))
     metrics = wanted.metrics
     if coverage is not None and not isinstance(metrics, str):
         metrics = [name for name in metrics if name not in _COVERAGE]

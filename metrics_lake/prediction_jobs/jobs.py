@@ -22,7 +22,7 @@ from metrics_lake.predictions.late_labels import Hits, Labels, label_rows
 from metrics_lake.predictions.long import Long
 from metrics_lake.predictions.names import need_cells
 from metrics_lake.predictions.roles import every_text
-from metrics_lake.predictions.rollup import one_job
+from metrics_lake.predictions.rollup import of_one_kind, one_job
 from metrics_lake.predictions.state import long_state
 from metrics_lake.progress import progress_bar
 from metrics_lake.resources import nearest, resource_key
@@ -229,7 +229,7 @@ class PredictionJobs:
             None if since is None else checked_timestamp(since, "since"),
             None if until is None else checked_timestamp(until, "until"),
         )
-        return windows_of(Long.from_arrow(stored))[0]
+        return of_one_kind(windows_of(Long.from_arrow(stored))[0])
 
     # -- steps ---------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ much: Davis and Goadrich, 2006, ICML).
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
@@ -114,7 +115,7 @@ def curve_points(
             together.
         NotFoundError: No stored segments have the columns of ``by``.
     """
-    curves = [curve] if isinstance(curve, str) else list(curve)
+    curves = [curve] if isinstance(curve, str) or not isinstance(curve, Iterable) else list(curve)
     for name in curves:
         if name not in _MAKERS:
             raise InvalidInputError(
@@ -122,8 +123,10 @@ def curve_points(
                 hint=f"Pass one or several of {', '.join(map(repr, CURVES))}.",
                 argument="curve",
             )
-    if points is not None and points < 2:
-        raise InvalidInputError(f"points={points!r} is below 2.", hint="Pass points=200.", argument="points")
+    if points is not None and not (isinstance(points, int) and points >= 2):  # type: ignore[redundant-expr]  # a caller's value
+        raise InvalidInputError(
+            f"points={points!r} is no whole number, 2 or more.", hint="Pass points=200.", argument="points"
+        )
     options = Options(confidence=confidence, bins=bins)
     merged = rolled_up(merge_long(Long.of(state)), by=by, every=every)
     found = [_to_table(merged, _MAKERS[name](merged, options, points), name) for name in curves]

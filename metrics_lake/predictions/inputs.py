@@ -170,7 +170,7 @@ def readable(argument: str = "predictions") -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except (OSError, pa.ArrowException, pl.exceptions.PolarsError) as error:
         raise InvalidInputError(
             f"{argument} cannot be read: {str(error).splitlines()[0]}.",
             hint="Mend the lazy plan or the files: collect() shows the same failure with its plan.",
@@ -213,8 +213,12 @@ def _parquet(
     if open_file is not None:
         return _opened(paths, open_file)
     try:
+        # Files that grew: a column more, or a wider type, is no other value.
         frame = pl.scan_parquet(
-            paths, storage_options=None if storage_options is None else dict(storage_options)
+            paths,
+            storage_options=None if storage_options is None else dict(storage_options),
+            extra_columns="ignore",
+            cast_options=pl.ScanCastOptions(integer_cast="upcast", float_cast="upcast"),
         )
         schema = frame.collect_schema()
     except (OSError, pl.exceptions.PolarsError) as error:

@@ -22,6 +22,8 @@ __all__ = ["of_one_kind", "one_job", "rolled_up"]
 _ONE_OF: Final = ("numbers", "labels", "scores")
 """The kinds of states of which every part has one."""
 
+_BEHIND_JOB: Final = "\0"
+
 
 def rolled_up(state: Long, *, by: Any = "stored", every: Any = "stored") -> Long:
     """Return the states by the segment columns and windows that are wanted; see ``finalize``.
@@ -41,34 +43,44 @@ def rolled_up(state: Long, *, by: Any = "stored", every: Any = "stored") -> Long
 
 
 def one_job(state: Long, name: str) -> Long:
-    """Return the states of several jobs as those of one: the parts stay apart by their jobs' names."""
-    part = pl.concat_str("resource", "part_id", separator="\0")
-    return state.with_head(part.alias("part_id"), pl.lit(name).alias("resource"))
-
-
-def of_one_kind(states: Long, job: str) -> Long:
-    """Return the states of a job's parts without those of no rows that are of another kind than the others.
+    """Return the states of several jobs as those of one: the parts stay apart by their jobs' names.
 
     Raises:
-        InvalidInputError: Two parts predict different things, whose numbers would stand side by side.
+        InvalidInputError: Two jobs predict different things.
     """
-    if states.head["part_id"].n_unique() < 2:
+    part = pl.concat_str("resource", "part_id", separator=_BEHIND_JOB)
+    return of_one_kind(state.with_head(part.alias("part_id"), pl.lit(name).alias("resource")))
+
+
+def of_one_kind(states: Long) -> Long:
+    """Return the states of jobs without those of no rows that are of another kind than the job's others.
+
+    Raises:
+        InvalidInputError: Two parts of a job predict different things, whose numbers would stand side by
+            side.
+    """
+    if states.head.select(pl.struct("resource", "part_id").n_unique()).item() < 2:
         return states
-    pair = ["state", "column"]
+    pair = ["resource", "state", "column"]
     filled = states.head.filter(pl.col("n") > 0).unique(pair, maintain_order=True)
-    kinds = filled.filter(pl.col("state").is_in(_ONE_OF))
-    if kinds.height > 1:
-        first, second = kinds.sort("part_id").select("part_id", *pair).head(2).iter_rows()
-        raise InvalidInputError(
-            f"the parts of {job!r} predict different things: {first[0]!r} has {first[1]} in the column "
-            f"{first[2]!r}, {second[0]!r} has {second[1]} in the column {second[2]!r}.",
-            hint="Pass the same columns and the same task= for every part, or use another job.",
-            argument="part",
-        )
+    kinds = filled.filter(pl.col("state").is_in(_ONE_OF)).sort("resource", "part_id")
+    for (job,), several in kinds.group_by("resource", maintain_order=True):
+        if several.height > 1:
+            told = [
+                f"{(part or '').partition(_BEHIND_JOB)[0]!r} has {state} in the column {column!r}"
+                for part, state, column in several.select("part_id", "state", "column").head(2).iter_rows()
+            ]
+            raise InvalidInputError(
+                f"the parts of {job!r} predict different things: {told[0]}, {told[1]}.",
+                hint="Pass the same columns and the same task= for every part, or use another job.",
+                argument="part",
+            )
     if not kinds.height or (states.head["n"] > 0).all():
         return states
+    # Of a job without any rows all stands.
+    empty = pl.col("resource").is_in(kinds["resource"].unique().to_list()).not_()
     kept = states.head.join(filled, on=pair, how="semi")["gid"].to_list()
-    return states.filter(pl.col("gid").is_in(kept))
+    return states.filter(empty | pl.col("gid").is_in(kept))
 
 
 def _total(state: Long) -> Long:

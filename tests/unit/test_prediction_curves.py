@@ -313,7 +313,9 @@ def test_merged_parts_give_the_curve_of_all_rows(curve):
     ("options", "message"),
     [
         ({"curve": "rok"}, "curve='rok' is not known. Did you mean 'roc'?"),
-        ({"points": 1}, "points=1 is below 2"),
+        ({"points": 1}, "points=1 is no whole number, 2 or more"),
+        ({"points": 2.5}, "points=2.5 is no whole number"),
+        ({"curve": 5}, "curve=5 is not known"),
         ({"curve": "calibration", "bins": 7}, "bins=7 does not divide"),
         ({"confidence": 95}, "confidence=95 is not in"),
     ],

@@ -259,6 +259,25 @@ def test_parts_that_predict_different_things_are_refused(lake, data, options, me
     assert dict(lake.log_prediction_metrics("job", ["cat", "dog"], part="a")) == before
 
 
+def test_what_a_part_of_no_rows_would_have_been_is_not_read_back(lake):
+    lake.log_prediction_metrics("job", ["cat", "dog"], part="monday")
+    lake.log_prediction_metrics("job", [], part="tuesday")
+    lake.log_prediction_metrics("none", [])
+    read = lake.prediction_metrics(["job", "none"], metrics=["num_predictions"])
+    assert [(row["resource"], row["value"]) for row in read] == [("job", 2.0), ("none", 0.0)]
+
+
+def test_jobs_that_predict_different_things_are_no_series(lake):
+    times = {"at": [dt.datetime(2026, 1, 1, tzinfo=dt.UTC)] * 3}
+    lake.log_prediction_metrics(
+        "scores", FRAME.with_columns(pl.Series("at", times["at"])), score="p", time="at", every="1d"
+    )
+    lake.log_prediction_metrics("numbers", {"p": [1.5, 2.5, 3.5], **times}, time="at", every="1d")
+    with pytest.raises(InvalidInputError, match=r"'numbers' has numbers in .*, 'scores' has scores in"):
+        lake.prediction_metrics(["scores", "numbers"], every="1d")
+    assert len(lake.prediction_metrics(["scores", "numbers"], metrics=["num_predictions"])) == 2
+
+
 def test_parts_with_labels_of_different_types_are_told_so(lake):
     lake.log_prediction_metrics("job", [0.1, 0.9], task="binary", truth=[0, 1], part="a")
     with pytest.raises(InvalidInputError, match="labels are of type bool in one, int in another"):

@@ -187,6 +187,20 @@ def test_generator_of_mappings_gives_rows():
         assert found[name] == (pytest.approx(value, rel=1e-12) if isinstance(value, float) else value)
 
 
+def test_files_may_grow_columns_and_wider_types(tmp_path):
+    frame = pl.DataFrame({"p": [0.1, 0.9], "y": [0, 1]})
+    files = [
+        frame,
+        frame.with_columns(added=pl.lit("x")),
+        frame.cast({"p": pl.Float32, "y": pl.Int8}),
+    ]
+    paths = [str(tmp_path / f"{number}.parquet") for number in range(len(files))]
+    for file, path in zip(files, paths, strict=True):
+        file.write_parquet(path)
+    found = metrics(paths, score="p", truth="y")
+    assert (found["num_predictions"], found["accuracy"]) == (6, 1.0)
+
+
 # -- what cannot be read ----------------------------------------------------------------------------------
 
 
