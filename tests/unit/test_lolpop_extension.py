@@ -241,6 +241,20 @@ def test_options_reach_the_lake_as_plain_values(
     assert type(made[0]["storage_options"]) is dict
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("metrics_lake_flush_seconds", "soon"),
+        ("metrics_lake_journal_max_bytes", "1GB"),
+        ("metrics_lake_storage_options", "{key: secret"),
+    ],
+)
+def test_an_option_that_cannot_be_read_is_named(module: types.ModuleType, key: str, value: str) -> None:
+    with pytest.raises(InvalidInputError, match=key) as caught:
+        module.MetricsLakeTracker(conf={"config": {key: value}})
+    assert "secret" not in str(caught.value)
+
+
 def test_a_wrong_option_raises_where_the_component_is_made(module: types.ModuleType) -> None:
     with pytest.raises(InvalidInputError, match="durability"):
         module.MetricsLakeTracker(conf={"config": {"metrics_lake_durability": "perhaps"}})
@@ -296,6 +310,7 @@ def test_the_mirror_tells_the_metadata_tracker_what_mlflows_tracker_did(module: 
     tracker.log_metrics(of_run("trial"), {"train": {"f1": 0.9}, "valid": {"f1": 0.8}}, "f1")
     tracker.log_metrics(of_run("retrained"), {"train": {"f1": 0.9}, "valid": {}}, "f1")
     tracker.log_metrics(of_run("flat"), {"valid_f1": 0.7}, "f1")
+    tracker.log_metrics(of_run("of no split"), {"valid": 0.6, "train": None}, "f1")
     tracker.copy_metrics(of_run("trial"), of_run("model"))
     tracker.log_prediction_metrics(of_run("job"), ["no", "yes"])
     assert metadata.kept == {
@@ -306,6 +321,7 @@ def test_the_mirror_tells_the_metadata_tracker_what_mlflows_tracker_did(module: 
         ("retrained", "performance_metric_value"): 0.9,
         ("flat", "performance_metric"): "f1",
         ("flat", "performance_metric_value"): 0.7,
+        ("of no split", "performance_metric"): "f1",
         ("model", "performance_metric"): "f1",
         ("model", "performance_metric_value"): 0.8,
         ("model", "training_params"): {"max_depth": 4, "early": None},

@@ -160,8 +160,14 @@ class MetricsLakeTracker(BaseMetricsTracker):  # type: ignore[misc]  # lolpop is
         return MetricsLake(url, **self._options)
 
     def _option(self, name: str, parse: Callable[[str], Any]) -> Any:
+        from metrics_lake import InvalidInputError
+
         value = _plain(self._get_config(_PREFIX + name))
-        return parse(value) if isinstance(value, str) else value
+        try:
+            return parse(value) if isinstance(value, str) else value
+        except ValueError as error:
+            # Without the value: storage options hold secrets.
+            raise InvalidInputError(f"{_PREFIX}{name} cannot be read: {error}.", argument=name) from error
 
     def _mirror(self, resource: Any, id: str, data: Any) -> None:
         with _best_effort(id):
@@ -179,7 +185,10 @@ def _best_effort(id: str) -> Iterator[None]:
 def _performance(metrics: Mapping[str, Any], perf_metric: str) -> Any:
     """Return the optimised metric of 'valid' or, after a training on all data, of 'train'; None without."""
     for split in ("valid", "train"):
-        value = (metrics.get(split) or {}).get(perf_metric, metrics.get(split + _SEPARATOR + perf_metric))
+        found = metrics.get(split)
+        value = metrics.get(split + _SEPARATOR + perf_metric)
+        if isinstance(found, dict):  # anything else is a metric of that name
+            value = found.get(perf_metric, value)
         if value is not None:
             return value
     return None
