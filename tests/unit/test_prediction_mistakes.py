@@ -175,6 +175,28 @@ def test_what_overflows_says_so():
     assert not any(math.isnan(end) for row in ends.rows() for end in row if end is not None)
 
 
+# -- classes that nobody has seen yet -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("task", "labels", "classes"),
+    [
+        (None, [False, True, False], [False, True]),
+        (Binary(labels=["stay", "leave"]), ["stay", "leave", "stay"], ["stay", "leave"]),
+        (Binary(pos_label="leave"), ["stay", "leave", "stay"], ["not leave", "leave"]),
+    ],
+)
+def test_classes_have_their_names_before_there_are_labels(lake, task, labels, classes):
+    keyed = FRAME.select("p").with_row_index("id")
+    before = lake.log_prediction_metrics("job", keyed, score="p", key="id", task=task)
+    assert before["class_distribution"] == {classes[0]: 2 / 3, classes[1]: 1 / 3}
+    lake.flush()
+    assert lake.get_metric("job", "class_distribution") == before["class_distribution"]
+    after = lake.log_ground_truth("job", {"id": [0, 1, 2], "y": labels}, key="id")
+    assert after["class_distribution"] == {labels[0]: 2 / 3, labels[1]: 1 / 3}
+    assert after["roc_auc"] == 1.0
+
+
 # -- drift ------------------------------------------------------------------------------------------------
 
 

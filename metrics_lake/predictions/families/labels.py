@@ -113,7 +113,7 @@ def text_of(label: Any) -> str:
 
 def label_value(text: str, kind: str) -> Any:
     """Return the label that a text stands for, in its own type."""
-    if kind == "bool":
+    if kind in {"bool", "null"}:  # without any label the classes of scores are whether they are positive
         return text == "true"
     if kind == "int":
         return int(text)

@@ -301,6 +301,13 @@ def _params(
     if texts and coded:
         seen = sorted({label for name in texts for label in usable[name].drop_nulls().unique()})
         return params | label_params(task, seen, coded[0].kind)
+    named = [
+        label
+        for label in (task.pos_label, *(() if task.labels is None else task.labels))
+        if label is not None
+    ]
+    if not coded and named and all(isinstance(label, str) for label in named):
+        return params | label_params(task, [], "str")
     params["label_kind"] = "null" if not coded else ("bool" if coded[0].kind == "bool" else "int")
     if coded:
         params["labels"] = ["false", "true"] if coded[0].kind == "bool" else ["0", "1"]
