@@ -15,10 +15,10 @@ from metrics_lake.points import checked_timestamp
 from metrics_lake.prediction_jobs.answers import Answer, Coverage, Wanted, answer, checked_tags, point_rows
 from metrics_lake.prediction_jobs.reference import is_job, is_path, reference_state
 from metrics_lake.prediction_jobs.rows import as_rows, framed, within
-from metrics_lake.prediction_jobs.stored import WHOLE, Stored, View, marked, windows_of
+from metrics_lake.prediction_jobs.stored import WHOLE, Hits, Stored, View, marked, windows_of
 from metrics_lake.predictions import PredictionMetrics, curve_points, finalize
 from metrics_lake.predictions.keyed import keyed_rows, keyed_state, stored_columns
-from metrics_lake.predictions.late_labels import Hits, Labels, label_rows
+from metrics_lake.predictions.late_labels import Labels, label_rows
 from metrics_lake.predictions.long import Long
 from metrics_lake.predictions.names import need_cells
 from metrics_lake.predictions.roles import every_text
@@ -158,7 +158,7 @@ class PredictionJobs:
         known, fresh = self._stored.labels(job, view).with_new(rows, told)
         sets = {"all": known.newest.to_arrow(), "given": rows, "fresh": fresh}
         hits = self._stored.hits(job, view.calls.values(), sets)
-        _check_some_fit(job, rows, hits, part, self._example(job, view, part))
+        self._check_some_fit(job, view, rows, hits, part)
         parts = {*view.stale, *(name for name, hit in hits.items() if hit.counts["fresh"])}
         changed = self._rebuilt(job, view, sorted(parts), known)
         fits = {name: hit.counts["all"] for name, hit in hits.items()}
@@ -363,10 +363,20 @@ class PredictionJobs:
         tasks = set(self._stored.tasks(job)) - {"unknown"}
         return tasks.pop() if len(tasks) == 1 else None
 
-    def _example(self, job: str, view: View, part: str | None) -> str:
-        """Return a key of the predictions, for a message."""
+    def _check_some_fit(
+        self, job: str, view: View, rows: pa.Table, hits: Mapping[str, Hits], part: str | None
+    ) -> None:
+        chosen = hits.values() if part is None else [hits[part]]
+        if not rows.num_rows or any(hit.counts["given"] for hit in chosen):
+            return
+        where = repr(job) if part is None else f"the part {part!r} of {job!r}"
         call = view.calls[part] if part is not None else next(iter(view.calls.values()))
-        return self._stored.one_key(job, call)
+        raise InvalidInputError(
+            f"none of the {rows.num_rows:,} labels has the key of a prediction of {where}; nothing was kept.",
+            hint=f"Compare {rows.column('key')[0].as_py()} of the labels with "
+            f"{self._stored.one_key(job, call)} of the predictions.",
+            argument="key",
+        )
 
     # -- names ---------------------------------------------------------------------------------------------
 
@@ -415,19 +425,6 @@ def _check_same_key(job: str, view: View, part: str, kinds: Mapping[str, str]) -
                 hint="All parts of a job have the same key: labels are looked up in all of them.",
                 argument="key",
             )
-
-
-def _check_some_fit(
-    job: str, rows: pa.Table, hits: Mapping[str, Hits], part: str | None, example: str
-) -> None:
-    chosen = hits.values() if part is None else [hits[part]] if part in hits else []
-    if rows.num_rows and not any(hit.counts["given"] for hit in chosen):
-        where = repr(job) if part is None else f"the part {part!r} of {job!r}"
-        raise InvalidInputError(
-            f"none of the {rows.num_rows:,} labels has the key of a prediction of {where}; nothing was kept.",
-            hint=f"Compare {rows.column('key')[0].as_py()} of the labels with {example} of the predictions.",
-            argument="key",
-        )
 
 
 def _coverage(labels: Labels | None, fits: Mapping[str, int]) -> Coverage | None:

@@ -11,7 +11,7 @@ import pyarrow.compute
 
 from metrics_lake.errors import InvalidInputError
 from metrics_lake.predictions.keyed import stored_columns
-from metrics_lake.predictions.late_labels import Hits, Labels, find_keys
+from metrics_lake.predictions.late_labels import Labels, joined_keys
 from metrics_lake.predictions.schema import STATE_SCHEMA
 from metrics_lake.reader import Ids, Selection
 from metrics_lake.schema import GROUND_TRUTH, METRICS, PREDICTION_STATES, PREDICTIONS
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from metrics_lake.predictions.long import Long
     from metrics_lake.reader import Reader
 
-__all__ = ["WHOLE", "KeyedCall", "Stored", "View", "marked", "windows_of"]
+__all__ = ["WHOLE", "Hits", "KeyedCall", "Stored", "View", "marked", "windows_of"]
 
 pc: Any = pyarrow.compute  # pyarrow-stubs knows no Python scalars as arguments
 
@@ -51,6 +51,19 @@ class KeyedCall:
     writer: str
     num_rows: int
     spec: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Hits:
+    """Which of some keys the predictions of one part have.
+
+    Attributes:
+        counts: How many of each set of keys.
+        examples: One of them each.
+    """
+
+    counts: dict[str, int]
+    examples: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,18 +208,29 @@ class Stored:
         return Labels.of(rows, view.labels)
 
     def hits(self, job: str, calls: Iterable[KeyedCall], sets: Mapping[str, pa.Table]) -> dict[str, Hits]:
-        """Return which keys of each set the predictions of some calls have, by part."""
-        writers = [call.writer for call in calls]
-        if not writers:
-            return {}
-        sql = 'SELECT part_id, "key" FROM {points} WHERE list_contains($call_writers, writer)'
-        reader = self._reading().table(PREDICTIONS)
-        selection = Selection(Ids((job,)))
-        return reader.read(
-            lambda snapshot: find_keys(
-                reader.stream(snapshot, selection, sql, {"call_writers": writers}), sets
-            )
-        )
+        """Return how many keys of each set the predictions of some calls have, by part.
+
+        Args:
+            job: Its id.
+            calls: The calls; keys are unique within each.
+            sets: Tables with a column ``key``, whose keys are unique, by name.
+        """
+        calls = list(calls)
+        found = {call.part: Hits(dict.fromkeys(sets, 0), {}) for call in calls}
+        if not calls:
+            return found
+        sql = """SELECT part_id, sets, count(*) AS num_keys, any_value("key") AS example
+                 FROM {points} JOIN asked USING ("key")
+                 WHERE list_contains($call_writers, writer) GROUP BY ALL"""
+        bindings = {"call_writers": [call.writer for call in calls]}
+        rows = self._query(PREDICTIONS, [job], sql, bindings, asked=joined_keys(sets))
+        for row in rows.to_pylist():
+            for bit, name in enumerate(sets):
+                if row["sets"] >> bit & 1:
+                    hits = found[row["part_id"]]
+                    hits.counts[name] += row["num_keys"]
+                    hits.examples.setdefault(name, row["example"])
+        return found
 
     def newest_point(self, job: str) -> int:
         """Return the timestamp of a job's newest points, but for windows', in microseconds since 1970."""
@@ -243,11 +267,16 @@ class Stored:
         return reader.read(answer)
 
     def _query(
-        self, table: str, jobs: Sequence[str] | None, sql: str, bindings: dict[str, Any] | None = None
+        self,
+        table: str,
+        jobs: Sequence[str] | None,
+        sql: str,
+        bindings: dict[str, Any] | None = None,
+        **tables: pa.Table,
     ) -> pa.Table:
         reader = self._reading().table(table)
         selection = Selection() if jobs is None else Selection(Ids(tuple(jobs)))
-        return reader.read(lambda snapshot: reader.run(snapshot, selection, sql, bindings))
+        return reader.read(lambda snapshot: reader.run(snapshot, selection, sql, bindings, **tables))
 
 
 def marked(state: Long, *, is_keyed: bool, every: str | None) -> Long:

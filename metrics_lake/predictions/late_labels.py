@@ -9,7 +9,6 @@ import polars as pl
 
 from metrics_lake.errors import InvalidInputError
 from metrics_lake.predictions._text import near, quoted
-from metrics_lake.predictions.batches import BATCH_ROWS, rebatch
 from metrics_lake.predictions.inference import label_kind
 from metrics_lake.predictions.inputs import adapt, readable
 from metrics_lake.predictions.slots import (
@@ -23,11 +22,11 @@ from metrics_lake.predictions.slots import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import pyarrow as pa
 
-__all__ = ["Hits", "Labels", "find_keys", "label_rows"]
+__all__ = ["Labels", "joined_keys", "label_rows"]
 
 _VALUES: Final = ("truth_text", "truth_number")
 
@@ -177,45 +176,19 @@ def label_rows(
     return single.to_arrow(), {"truth": chosen, "truth_kind": label_kind(dtype)}
 
 
-@dataclass(slots=True)
-class Hits:
-    """Which of some keys the predictions of one part have.
-
-    Attributes:
-        counts: How many of each set of keys.
-        examples: One of them each.
-    """
-
-    counts: dict[str, int]
-    examples: dict[str, str]
-
-
-def find_keys(batches: Iterable[pa.RecordBatch], sets: Mapping[str, pa.Table]) -> dict[str, Hits]:
-    """Return which keys of each set are among those of stored predictions, by part.
+def joined_keys(sets: Mapping[str, pa.Table]) -> pa.Table:
+    """Return the keys of several tables, each once, with ``sets``: bit i says that the i-th table has it.
 
     Args:
-        batches: ``part_id`` and ``key``, read once and never held together.
         sets: Tables with a column ``key``, whose keys are unique, by name.
     """
-    # One join, however many sets: a key's number says which of them it is in.
     keys = pl.concat(
         frame_of(table.select(["key"])).with_columns(sets=pl.lit(1 << bit, dtype=pl.UInt8))
         for bit, table in enumerate(sets.values())
     )
     if len(sets) > 1:
         keys = keys.group_by("key").agg(pl.col("sets").sum())
-    found: dict[str, Hits] = {}
-    for batch in rebatch((frame_of(each) for each in batches), BATCH_ROWS):
-        for part in batch["part_id"].unique():
-            found.setdefault(part, Hits(dict.fromkeys(sets, 0), {}))
-        some = batch.join(keys, on="key", how="inner")
-        groups = some.group_by("part_id", "sets").agg(pl.len(), pl.col("key").first().alias("example"))
-        for part, mask, count, example in groups.iter_rows():
-            for bit, name in enumerate(sets):
-                if mask >> bit & 1:
-                    found[part].counts[name] += count
-                    found[part].examples.setdefault(name, example)
-    return found
+    return keys.to_arrow()
 
 
 def _joint_kind(kinds: set[str], name: str | None = None) -> str:

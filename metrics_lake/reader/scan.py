@@ -118,13 +118,16 @@ class Scanner:
         scan.sql = "(" + "\nUNION ALL ".join(f"{select} WHERE {condition}" for select in selects) + ")"
         return scan
 
-    def run(self, scan: Scan, sql: str, bindings: dict[str, Any] | None = None) -> pa.Table:
+    def run(
+        self, scan: Scan, sql: str, bindings: dict[str, Any] | None = None, **tables: pa.Table
+    ) -> pa.Table:
         """Return the result of a query over a scan.
 
         Args:
             scan: The rows.
             sql: The query; ``{points}`` stands for the rows.
             bindings: Further parameters.
+            tables: Further tables, by the names that the query has for them.
 
         Raises:
             ObjectNotFoundError: A file is gone.
@@ -133,7 +136,7 @@ class Scanner:
         """
         try:
             text = sql.replace("{points}", scan.sql)
-            return query.run(text, {**scan.bindings, **(bindings or {})}, **scan.tables)
+            return query.run(text, {**scan.bindings, **(bindings or {})}, **scan.tables, **tables)
         except (CorruptObjectError, QueryError, ObjectNotFoundError) as error:
             raise self.named(scan, error) from error
 

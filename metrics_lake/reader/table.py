@@ -155,10 +155,15 @@ class TableReader:
         return kept
 
     def run(
-        self, snapshot: Snapshot, selection: Selection, sql: str, bindings: dict[str, Any] | None = None
+        self,
+        snapshot: Snapshot,
+        selection: Selection,
+        sql: str,
+        bindings: dict[str, Any] | None = None,
+        **tables: pa.Table,
     ) -> pa.Table:
-        """Return a query's result over a selection's rows; ``{points}`` in the SQL stands for them."""
-        return self._scanner.run(self.scan(snapshot, selection), sql, bindings)
+        """Return a query's result over a selection's rows, ``{points}`` in the SQL, and other tables."""
+        return self._scanner.run(self.scan(snapshot, selection), sql, bindings, **tables)
 
     def may_hold(self, snapshot: Snapshot, selection: Selection) -> bool:
         """Say whether a selection may have rows; False is certain, and no query was run to find out."""
