@@ -63,7 +63,8 @@ class PredictionVerbs(LakeAccess):
                 Arrow, Polars or pandas table, a reader, Parquet files.
             prediction: The column of predictions; None: the only column that no other argument names.
             truth: The column of true labels or numbers, or the values.
-            score: The column of scores in [0, 1], several for several classes, or the values.
+            score: The column of scores in [0, 1], several for several classes, or the values; a mapping of
+                class to column says whose they are.
             task: ``"binary"``, ``"multiclass"``, ``"regression"`` or a task object with options; None:
                 inferred from the data.
             by: Segment columns: ``"country"``, ``["country", "device"]``, or a list of such lists.
@@ -173,7 +174,8 @@ class PredictionVerbs(LakeAccess):
         Args:
             jobs: A job, a ``glob``, or a list of them. With ``every`` several jobs become one series.
             metrics: ``"default"``, ``"all"``, or names.
-            by: The segment columns to keep, of those that were logged; None: all rows only.
+            by: The segment columns to keep, of those that were logged; None: all rows only. Jobs that lack
+                them have the numbers of all rows.
             every: The length of the windows, a multiple of the logged ones; None: no windows.
             since: Only windows that begin then or later.
             until: Only windows that end then or earlier.

@@ -95,10 +95,7 @@ def answer(job: str, states: Sequence[Long], wanted: Wanted, coverage: Coverage 
             argument="every",
         )
     merged = merge_long(of_one_kind(plain))
-    metrics = wanted.metrics
-    if coverage is not None and not isinstance(metrics, str):
-        metrics = [name for name in metrics if name not in _COVERAGE]
-    numbers = finalize(merged, metrics, reference=wanted.reference)
+    numbers = finalize(merged, wanted.metrics, reference=wanted.reference)
     if coverage is not None:
         numbers = pa.concat_tables([numbers, _coverage_rows(job, coverage)])
     points = metric_points(numbers, merged, every=next(iter(lengths), None))

@@ -22,7 +22,7 @@ from metrics_lake.predictions.late_labels import Labels, label_rows
 from metrics_lake.predictions.long import Long
 from metrics_lake.predictions.names import need_cells
 from metrics_lake.predictions.roles import every_text
-from metrics_lake.predictions.rollup import of_one_kind, one_job
+from metrics_lake.predictions.rollup import by_part, of_one_kind, one_job
 from metrics_lake.predictions.state import long_state
 from metrics_lake.progress import progress_bar
 from metrics_lake.resources import nearest, resource_key
@@ -200,6 +200,8 @@ class PredictionJobs:
             against = self._reference(reference, state, None, {"by": by}, whole=not by)
         if every is not None and len(names) > 1:
             state = one_job(state, _asked(jobs))
+        if by:
+            state = by_part(state, by)
         numbers = finalize(state, metrics, by=by, every=every, confidence=confidence, reference=against)
         return Result(lambda: numbers)
 
@@ -219,6 +221,8 @@ class PredictionJobs:
         state = self._span(names, by, since, until)
         if every is not None and len(names) > 1:
             state = one_job(state, _asked(jobs))
+        if by:
+            state = by_part(state, by)
         points = curve_points(state, curve, by=by, every=every, **options)
         return Result(lambda: points)
 

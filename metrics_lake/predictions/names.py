@@ -22,6 +22,8 @@ METRICS: Final[dict[str, str]] = {
     "num_ground_truth_observations": "usable predictions that have a usable truth",
     "num_truth_nan": "usable predictions whose truth is NaN",
     "num_truth_inf": "usable predictions whose truth is infinite",
+    "num_unmatched": "late labels whose key no prediction has",
+    "num_relabelled": "keys that had different late labels",
     "num_tiny_truth": "rows that mape leaves out",
     "num_not_normalised": "rows whose class scores do not sum to 1",
     "num_classes": "how many classes are predicted",

@@ -17,7 +17,7 @@ from metrics_lake.tags import tags_from_key, tags_key
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["of_one_kind", "one_job", "rolled_up"]
+__all__ = ["by_part", "of_one_kind", "one_job", "rolled_up"]
 
 _ONE_OF: Final = ("numbers", "labels", "scores")
 """The kinds of states of which every part has one."""
@@ -83,6 +83,21 @@ def of_one_kind(states: Long) -> Long:
     return states.filter(empty | pl.col("gid").is_in(kept))
 
 
+def by_part(state: Long, by: Any) -> Long:
+    """Return stored states by the segments that are wanted, of each part those that it has.
+
+    Raises:
+        InvalidInputError: ``by`` is no column or list of columns.
+        NotFoundError: No stored segments have these columns.
+    """
+    if state.head.is_empty():
+        return _segmented(state, by)  # of a span of time without any
+    units = pl.concat_str("resource", pl.col("part_id").fill_null(""), separator=_BEHIND_JOB)
+    jobs = dict(state.head.select(units.alias("unit"), "resource").iter_rows())
+    parts = _segmented(state.with_head(units.alias("resource")), by)
+    return parts.with_head(pl.col("resource").replace_strict(jobs, return_dtype=pl.String))
+
+
 def _total(state: Long) -> Long:
     """Return the states with all windows merged."""
     none = pl.lit(None, dtype=pl.Datetime("us", "UTC"))
@@ -118,13 +133,16 @@ def _segmented(state: Long, by: Any) -> Long:
             hint="Pass by='country', or by=['country', 'device'] for each pair.",
             argument="by",
         )
-    if not columns:
+    if not columns or state.head.is_empty():
         return total
     keys = {key: tags_from_key(key) for key in state.head["segment_key"].unique()}
-    having: dict[frozenset[str], list[str]] = {}
-    for key, tags in keys.items():
-        if set(columns) <= set(tags):
-            having.setdefault(frozenset(tags), []).append(key)
+    rows = state.head.group_by("resource", "segment_key").agg(pl.col("n").sum())
+    having: dict[str, dict[frozenset[str], int]] = {}
+    for job, key, count in rows.iter_rows():
+        names = frozenset(keys[key])
+        if names.issuperset(columns):
+            of_job = having.setdefault(job, {})
+            of_job[names] = of_job.get(names, 0) + count
     if not having:
         known = sorted({name for tags in keys.values() for name in tags})
         raise NotFoundError(
@@ -132,10 +150,17 @@ def _segmented(state: Long, by: Any) -> Long:
             hint=f"Stored are {quoted(known)}." if known else "The states were stored without by=.",
             argument="by",
         )
-    # One set of segments tells all; of several that do, the one with the fewest columns.
-    chosen = having[min(having, key=lambda names: (len(names), sorted(names)))]
-    renamed = {key: tags_key(sorted((name, keys[key][name]) for name in columns)) for key in chosen}
-    coarse = state.filter(pl.col("segment_key").is_in(chosen)).with_head(
+    # Of each job one set of segments tells all: that of the most rows, which not every part need have, and of
+    # those the one with the fewest columns.
+    best = {
+        job: min(sets, key=lambda names: (-sets[names], len(names), sorted(names)))
+        for job, sets in having.items()
+    }
+    chosen = [(job, key) for job, key, _ in rows.iter_rows() if best.get(job) == frozenset(keys[key])]
+    renamed = {key: tags_key(sorted((name, keys[key][name]) for name in columns)) for _, key in chosen}
+    pairs = pl.DataFrame(chosen, schema=["resource", "segment_key"], orient="row")
+    kept = state.head.join(pairs, on=["resource", "segment_key"], how="semi")["gid"].to_list()
+    coarse = state.filter(pl.col("gid").is_in(kept)).with_head(
         pl.col("segment_key").replace_strict(renamed, default=None, return_dtype=pl.String)
     )
     return Long.concat([total, coarse.merged(_same_parts)])

@@ -60,7 +60,7 @@ def prediction_state(
             argument names, else the one called ``prediction``; with ``score`` only the latter.
         truth: The column of true labels or numbers (or the values); NULL where not known yet.
         score: The column of scores in [0, 1], of several classes the list of their columns, or a mapping of
-            class to column, or the values.
+            class to column, or the values. The class of a mapping of one is the positive one.
         task: ``"binary"``, ``"multiclass"``, ``"regression"``, a task object, or None to infer it from the
             types and the content.
         by: Segment columns: ``"country"``, ``["country", "device"]`` (each pair that occurs) or a list of

@@ -300,6 +300,54 @@ def test_jobs_that_predict_different_things_are_no_series(lake):
     assert len(lake.prediction_metrics(["scores", "numbers"], metrics=["num_predictions"])) == 2
 
 
+def test_each_job_is_read_by_the_segments_that_it_has(lake):
+    frame = FRAME.with_columns(h=pl.Series(["u", "u", "v"]))
+    lake.log_prediction_metrics("both", frame, score="p", by=["g", "h"])
+    lake.log_prediction_metrics("one", frame, score="p", by="g")
+    lake.log_prediction_metrics("none", frame, score="p")
+    read = lake.prediction_metrics(["both", "one", "none"], metrics=["num_predictions"], by="g")
+    found = [(row["resource"], row["segment"].get("g"), row["value"]) for row in read]
+    assert found == [
+        ("both", None, 3.0), ("both", "a", 2.0), ("both", "b", 1.0),
+        ("none", None, 3.0),
+        ("one", None, 3.0), ("one", "a", 2.0), ("one", "b", 1.0),
+    ]  # fmt: skip
+
+
+def test_each_part_is_read_by_the_segments_that_it_has(lake):
+    frame = FRAME.with_columns(h=pl.Series(["u", "u", "v"]))
+    lake.log_prediction_metrics("job", frame, score="p", truth="y", by="g", part="a")
+    lake.log_prediction_metrics("job", frame, score="p", truth="y", by=["g", "h"], part="b")
+    lake.log_prediction_metrics("job", frame, score="p", truth="y", part="c")
+    lake.log_prediction_metrics("whole", pl.concat([frame, frame]), score="p", truth="y", by="g")
+    for verb in (lake.prediction_metrics, lake.prediction_curves):
+        rows = [[row for row in verb(job, by="g") if row["segment"]] for job in ("job", "whole")]
+        assert [row | {"resource": ""} for row in rows[0]] == [row | {"resource": ""} for row in rows[1]]
+    series = lake.prediction_metrics(["job", "whole"], by="g", every="1d", metrics=["num_predictions"])
+    assert [(row["segment"], row["value"]) for row in series] == [
+        ({}, 15.0),
+        ({"g": "a"}, 8.0),
+        ({"g": "b"}, 4.0),
+    ]
+
+
+def test_a_span_without_windows_has_no_segments_either(lake):
+    lake.log_prediction_metrics("job", FRAME, score="p", by="g")
+    later = dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
+    assert lake.prediction_metrics("job", by="g", since=later).rows() == []
+    assert lake.prediction_curves("job", by="g", since=later).rows() == []
+    with pytest.raises(InvalidInputError, match="by=5"):
+        lake.prediction_metrics("job", by=5, since=later)
+
+
+def test_counts_of_late_labels_may_be_asked_for_before_there_are_some(lake):
+    keyed = FRAME.with_row_index("id")
+    names = ["coverage", "num_unmatched", "num_relabelled"]
+    lake.log_prediction_metrics("job", keyed.drop("y"), score="p", key="id", metrics=names)
+    found = lake.log_ground_truth("job", {"id": [0, 1, 2, 7], "y": [0, 1, 0, 0]}, key="id")
+    assert dict(found) == {"coverage": 1.0, "num_unmatched": 1, "num_relabelled": 0}
+
+
 def test_parts_with_labels_of_different_types_are_told_so(lake):
     lake.log_prediction_metrics("job", [0.1, 0.9], task="binary", truth=[0, 1], part="a")
     with pytest.raises(InvalidInputError, match="labels are of type bool in one, int in another"):
