@@ -17,7 +17,7 @@ import pyarrow as pa
 from metrics_lake import series
 from metrics_lake.commits.parquet import conform, decode_rows
 from metrics_lake.errors import CorruptObjectError
-from metrics_lake.schema import arrow_schema
+from metrics_lake.schema import METRICS, arrow_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -47,7 +47,7 @@ class Group:
         files: The objects in the order of their rows.
         num_rows: How many rows of them count.
         rows: The rows, in one chunk; None where they were too many to keep.
-        summary: Their series summary; None until it is needed.
+        summary: Their series summary; None until it is needed, and of tables other than metrics.
         scans: How often the rows were searched one by one.
     """
 
@@ -81,7 +81,7 @@ class Recent:
     Args:
         storage: The lake's objects.
         table: The table's name.
-        limit_bytes: How many bytes of rows are kept; of larger inboxes the summaries alone are.
+        limit_bytes: How many bytes of rows are kept; of larger inboxes of metrics the summaries alone are.
         published: Gives the rows of an object by its key, where this process has just published it.
     """
 
@@ -154,7 +154,7 @@ class Recent:
             num_rows = before.num_rows + last.num_rows
             summary = None
             have_summaries = last.summary is not None and before.summary is not None
-            if last.rows is None or (have_summaries and num_rows > SCAN_ROWS):
+            if have_summaries and (last.rows is None or num_rows > SCAN_ROWS):
                 summary = series.merge([before.summarised(), last.summarised()]).combine_chunks()
             rows = None
             if last.rows is not None and before.rows is not None:
@@ -167,7 +167,8 @@ class Recent:
         for group in kept:
             if size <= self._limit_bytes:
                 break
-            group.summarised()
+            if self._table == METRICS:  # other tables have no series
+                group.summarised()
             size -= _size(group)
             position = next(at for at, each in enumerate(groups) if each is group)
             # A new object: readers of the previous snapshot may hold the old one.

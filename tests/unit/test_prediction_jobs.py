@@ -27,6 +27,7 @@ from metrics_lake.predictions import (
     prediction_state,
 )
 from metrics_lake.predictions.long import Long
+from metrics_lake.reader import Reader
 from metrics_lake.schema import arrow_schema
 
 DAY = dt.timedelta(days=1)
@@ -346,6 +347,22 @@ def test_many_jobs_become_one_series(lake):
     assert_same_numbers(found, one_pass(frame, score="p", truth="y", time="at", every="1w"))
     each = lake.prediction_metrics(["churn/3", "churn/1"], metrics=["num_predictions"])
     assert each.values("resource") == ["churn/1", "churn/3"]
+
+
+@pytest.mark.parametrize("url", ["{folder}/lake", "memory://{folder}/lake"])
+def test_jobs_too_large_to_keep_in_memory_are_read_again(tmp_path, monkeypatch, url):
+    monkeypatch.setitem(Reader.__init__.__kwdefaults__, "recent_bytes", 1000)
+    frame = scored(600)
+    with MetricsLake(url.format(folder=tmp_path), compaction="off") as lake:
+        for number, rows in enumerate(frame.iter_slices(200)):
+            part = {"key": "id", "part": str(number)}
+            lake.log_prediction_metrics("job", rows.drop("y"), score="p", by="country", **part)
+            lake.flush()
+        for labels in frame.select("id", "y").iter_slices(350):
+            lake.log_ground_truth("job", labels, key="id")
+        found = lake.prediction_metrics("job", by="country").arrow()
+        expected = one_pass(frame, score="p", truth="y", by="country", key="id")
+        assert_same_numbers(found, expected)
 
 
 def test_span_keeps_whole_windows(lake):
