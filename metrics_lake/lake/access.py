@@ -169,6 +169,8 @@ class LakeAccess:
             return
         try:
             self._reading().snapshot()
+        except ClosedError:
+            return  # the last points of a handle that is being closed were published
         except PermissionDeniedError as error:
             self._compaction = f"off: these credentials may not list the lake ({error.message})"
         except MetricsLakeError as error:

@@ -86,3 +86,13 @@ def test_a_process_that_only_writes_compacts_too(full, monkeypatch):
         reader = MetricsLake(full, read_only=True)
         wait_until(lambda: reader.snapshot().log.version >= 0)
         assert reader.history("run", "loss").values("step") == list(range(OBJECTS))
+
+
+def test_a_handle_that_closes_when_it_should_look_says_nothing(local_url):
+    lake = MetricsLake(local_url, flush_seconds=60)
+    lake.log_metric("run", "loss", 1.0)
+    lake.flush()
+    lake._next_look = -1.0
+    lake.log_metric("run", "loss", 2.0)
+    lake.close()
+    assert lake.status().problems == ()
