@@ -131,9 +131,9 @@ def _parts(rows: pl.LazyFrame | Parts, roles: Roles, columns: Sequence[str]) -> 
         for start in range(0, _height(rows), SLICE_ROWS):
             yield rows.slice(start, SLICE_ROWS).select(columns).collect(engine="streaming")
     else:
-        yield from rows.select(columns).collect_batches(
-            chunk_size=SLICE_ROWS, maintain_order=False, engine="streaming"
-        )
+        chosen = rows.select(columns)
+        yield pl.DataFrame(schema=chosen.collect_schema())  # for a plan without rows gives no batch
+        yield from chosen.collect_batches(chunk_size=SLICE_ROWS, maintain_order=False, engine="streaming")
 
 
 def packed(

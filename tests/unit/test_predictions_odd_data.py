@@ -14,7 +14,14 @@ import sklearn.metrics as sk
 from rich.console import Console
 
 from metrics_lake.errors import InvalidInputError
-from metrics_lake.predictions import Binary, PredictionMetrics, finalize, merge_states, prediction_state
+from metrics_lake.predictions import (
+    Binary,
+    PredictionMetrics,
+    finalize,
+    merge_states,
+    metric_points,
+    prediction_state,
+)
 
 NAN, INF = math.nan, math.inf
 D = decimal.Decimal
@@ -152,6 +159,37 @@ def test_whole_numbers_beyond_doubles_integers_are_no_classes(numbers):
     found = metrics(numbers)
     assert found["max"] == float(numbers[0])
     assert "class_distribution" not in found
+
+
+def test_integers_and_fractions_may_be_labels_side_by_side():
+    found = metrics([1, 2, 2], truth=[1.0, 0.5, 1e300], task="multiclass")
+    assert found["class_distribution"] == {1: 1 / 3, 2: 2 / 3}
+    (point,) = (each for each in metric_points(found.table, found.state) if each.metric == "confusion")
+    assert point.value == {
+        "labels": [0.5, 1, 2, 1e300],
+        "rows": [[0, 0, 1, 0], [0, 1, 0, 0], [0] * 4, [0, 0, 1, 0]],
+    }
+
+
+@pytest.mark.parametrize("by", ["g", ["g", "h"], [["g"], ["h"]]])
+@pytest.mark.parametrize("form", ["frame", "lazy", "reader", "file"])
+def test_no_rows_have_no_segments_whatever_they_come_in(tmp_path, form, by):
+    frame = pl.DataFrame(schema={"p": pl.Float64, "y": pl.Int64, "g": pl.String, "h": pl.String})
+    frame.write_parquet(tmp_path / "rows.parquet")
+    for options in (
+        {"score": "p", "truth": "y"},
+        {"prediction": "p", "truth": "y", "task": "regression"},
+        {"prediction": "y", "task": "multiclass"},
+    ):
+        data = {
+            "frame": lambda: frame,
+            "lazy": lambda: frame.lazy(),
+            "reader": lambda: frame.to_arrow().to_reader(),
+            "file": lambda: tmp_path / "rows.parquet",
+        }[form]()
+        found = metrics(data, by=by, **options)
+        assert found["num_predictions"] == 0
+        assert not any(found.table.column("segment").to_pylist())
 
 
 def test_decimals_are_numbers_and_labels():

@@ -115,11 +115,8 @@ def label_value(text: str, kind: str) -> Any:
     """Return the label that a text stands for, in its own type."""
     if kind in {"bool", "null"}:  # without any label the classes of scores are whether they are positive
         return text == "true"
-    if kind == "int":
-        return int(text)
-    if kind == "float":
-        value = float(text)
-        return int(value) if value.is_integer() and "." not in text else value
+    if kind in {"int", "float"}:  # whole floats have the texts of integers, and the kinds may mix
+        return int(text) if text.removeprefix("-").isdigit() else float(text)
     return text
 
 
@@ -130,6 +127,7 @@ def label_params(task: Binary | Multiclass, seen: list[str], kind: str) -> dict[
         InvalidInputError: The data hold labels that were not declared.
     """
     declared = None if task.labels is None else [text_of(label) for label in task.labels]
+    _check_types(task, kind)
     if isinstance(task, Binary) and declared is None and kind == "bool":
         declared = ["false", "true"]
     if declared is not None:
@@ -159,6 +157,29 @@ def label_params(task: Binary | Multiclass, seen: list[str], kind: str) -> dict[
                 argument="pos_label",
             )
     return params
+
+
+def _check_types(task: Binary | Multiclass, kind: str) -> None:
+    """Check that declared labels are none that labels of the data's type can never be.
+
+    Raises:
+        InvalidInputError: Text was declared, and the data hold numbers or booleans.
+    """
+    told = {"labels": () if task.labels is None else task.labels}
+    if isinstance(task, Binary) and task.pos_label is not None:
+        told["pos_label"] = (task.pos_label,)
+    for argument, labels in told.items():
+        for label in labels:
+            if kind in {"bool", "int", "float"} and isinstance(label, str) and not _is_number(label):
+                raise InvalidInputError(
+                    f"{argument} has {label!r}, and the data hold labels of type {kind}.",
+                    hint="Pass labels of the type that the data hold.",
+                    argument=argument,
+                )
+
+
+def _is_number(text: str) -> bool:
+    return text.removeprefix("-").replace(".", "", 1).isdigit()
 
 
 def positive(task: Binary, kind: str) -> str:
