@@ -216,9 +216,9 @@ class _Columns:
         if isinstance(score, str) or self._is_name(score):
             return (self.check(score, "score"),), ()
         if isinstance(score, Mapping):
-            return tuple(self.check(name, "score") for name in score.values()), tuple(score)
+            return self._different(score.values()), tuple(score)
         if isinstance(score, (list, tuple)) and score and all(isinstance(name, str) for name in score):
-            names = tuple(self.check(name, "score") for name in score)
+            names = self._different(score)
             return names, (names if len(names) > 1 else ())
         matrix = adapt(score, name="score", argument="score")
         if matrix.frame is None:
@@ -233,6 +233,17 @@ class _Columns:
         names = tuple(self._add(column.alias(f"score_{column.name}"), "score") for column in frame)
         labels = tuple(range(frame.width)) if matrix.is_matrix else tuple(frame.columns)
         return names, labels
+
+    def _different(self, score: Iterable[Any]) -> tuple[str, ...]:
+        names = tuple(self.check(name, "score") for name in score)
+        for place, name in enumerate(names):
+            if name in names[:place]:
+                raise InvalidInputError(
+                    f"score names the column {name!r} twice.",
+                    hint="Pass one column of scores for each class.",
+                    argument="score",
+                )
+        return names
 
 
 def _prediction(given: str | None, columns: _Columns, named: set[str], *, has_score: bool) -> str | None:

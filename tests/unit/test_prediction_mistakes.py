@@ -59,6 +59,13 @@ WRONG = {
     "scores of the other class": (
         scored(score={0: "p"}, task=Binary(pos_label=1)), "holds the scores of 0 and .* class is 1", "score",
     ),
+    "one column of two classes": (scored(score=["p", "p"]), "names the column 'p' twice", "score"),
+    "text for numbers": (
+        scored(task=Binary(labels=["a", "b"]), truth=[None, None, math.nan]), "labels has 'a', .* float", "labels",
+    ),
+    "text for booleans": (
+        scored(task=Binary(pos_label="yes"), truth=[True, None, False]), "pos_label has 'yes'", "pos_label",
+    ),
     "tasks": (scored(task=["binary"]), "task=.'binary'. is not known", "task"),
     "number for segments": (scored(by=5), "by=5 is neither columns", "by"),
     "expression for segments": (scored(by=pl.col("g")), "is neither columns", "by"),
