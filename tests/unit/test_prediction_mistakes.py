@@ -61,7 +61,8 @@ WRONG = {
     ),
     "one column of two classes": (scored(score=["p", "p"]), "names the column 'p' twice", "score"),
     "text for numbers": (
-        scored(task=Binary(labels=["a", "b"]), truth=[None, None, math.nan]), "labels has 'a', .* float", "labels",
+        scored(task=Binary(labels=["a", "b"]), truth=[None, None, math.nan]),
+        "labels has 'a', .* type float", "labels",
     ),
     "text for booleans": (
         scored(task=Binary(pos_label="yes"), truth=[True, None, False]), "pos_label has 'yes'", "pos_label",
