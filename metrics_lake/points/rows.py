@@ -78,7 +78,8 @@ def rows_of_points(points: Sequence[tuple[SeriesKey, Any, int, int | None]]) -> 
     import pyarrow as pa
 
     encoded = [encode(value) for _, value, _, _ in points]
-    tags = [tuple(tags_from_key(series[2]).items()) if series[2] else None for series, _, _, _ in points]
+    keys = [series[2] for series, _, _, _ in points]
+    pairs = {key: tuple(tags_from_key(key).items()) if key else None for key in set(keys)}
     return pa.table(
         {
             "resource": pa.array([series[0] for series, _, _, _ in points], pa.string()),
@@ -88,8 +89,8 @@ def rows_of_points(points: Sequence[tuple[SeriesKey, Any, int, int | None]]) -> 
             "value": pa.array([value for _, value, _ in encoded], pa.float64()),
             "kind": pa.array([kind for kind, _, _ in encoded], pa.string()),
             "text": pa.array([text for _, _, text in encoded], pa.string()),
-            "tags": pa.array(tags, pa.map_(pa.string(), pa.string())),
-            "tags_key": pa.array([series[2] for series, _, _, _ in points], pa.string()),
+            "tags": pa.array([pairs[key] for key in keys], pa.map_(pa.string(), pa.string())),
+            "tags_key": pa.array(keys, pa.string()),
             "origin": pa.nulls(len(points), pa.string()),
         }
     )

@@ -106,10 +106,14 @@ def point_rows(job: str, answer: Answer, wanted: Wanted, clock: int) -> pa.Table
     """Return the points that have a value as rows of the metrics, without ``writer`` and ``seq``."""
     stamp = clock if wanted.timestamp is None else wanted.timestamp
     rows = []
+    keys: dict[tuple[tuple[str, str], ...], str] = {}  # the points of a segment have the same tags
     for point in answer.points:
         if point.value is None:
             continue
-        key = tags_key(canonical_tags({**wanted.tags, **point.tags}))
+        own = tuple(point.tags.items())
+        if own not in keys:
+            keys[own] = tags_key(canonical_tags({**wanted.tags, **point.tags}))
+        key = keys[own]
         when = stamp if point.timestamp is None else checked_timestamp(point.timestamp)
         rows.append(((job, point.metric, key), point.value, when, wanted.step))
     return rows_of_points(rows)

@@ -53,7 +53,7 @@ def metric_points(
         The points; of windows or segments without any prediction only the counts.
     """
     kind = label_kind_of(state)
-    dicts: dict[tuple[str, str, Any], dict[Any, Any]] = {}
+    dicts: dict[tuple[Any, ...], dict[Any, Any]] = {}
     points: list[MetricPoint] = []
     rows = numbers.to_pylist()
     empty = {_unit(row) for row in rows if row["metric"] == "num_predictions" and not row["value"]}
@@ -84,8 +84,8 @@ def metric_points(
     return points
 
 
-def _unit(row: dict[str, Any]) -> tuple[str, Any]:
-    return json.dumps(row["segment"]), row["window_start"]
+def _unit(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row["segment"] or ()), row["window_start"]
 
 
 def _count(value: float) -> float:
