@@ -19,7 +19,7 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -211,15 +211,19 @@ class _Clock:
         if self._left is None:
             yield
             return
-        timer = threading.Timer(self._left, self._connection.interrupt)
+        timer = threading.Timer(self._left, self._stop)
         timer.daemon = True
         begun = time.monotonic()
-        timer.start()
         try:
+            timer.start()
             yield
         finally:
             timer.cancel()
             self._left = max(self._left - (time.monotonic() - begun), 0.0)
+
+    def _stop(self) -> None:
+        with suppress(duckdb.ConnectionException):  # it ended just now, or Ctrl-C kept the timer going
+            self._connection.interrupt()
 
 
 @contextmanager

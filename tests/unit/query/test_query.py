@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -18,6 +19,7 @@ from metrics_lake.errors import (
     ObjectNotFoundError,
     QueryError,
 )
+from metrics_lake.query import sandbox
 from metrics_lake.storage import open_storage
 from metrics_lake.storage.exposed import ExposedObjects
 
@@ -151,6 +153,16 @@ except KeyboardInterrupt:
         [sys.executable, "-c", script], timeout=60, capture_output=True, text=True, check=False
     )
     assert done.stdout == "stopped\n", done.stderr
+
+
+def test_a_clock_that_ctrl_c_kept_going_ends_in_silence():
+    connection = duckdb.connect()
+    running = sandbox._Clock(connection, 0.01).running()
+    before = set(threading.enumerate())
+    running.__enter__()  # and never left
+    connection.close()
+    for timer in set(threading.enumerate()) - before:
+        timer.join()  # what a thread raises is an error of the test
 
 
 def test_paths_with_glob_characters_name_one_file(tmp_path):
