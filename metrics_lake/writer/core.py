@@ -27,6 +27,7 @@ from metrics_lake.journal import (
     utc_day,
 )
 from metrics_lake.schema import TABLES
+from metrics_lake.writer.changed import Changed
 from metrics_lake.writer.exit import close_at_exit
 from metrics_lake.writer.identity import new_writer_id
 from metrics_lake.writer.journaling import Journaling, WriterSettings, publishing_order
@@ -73,8 +74,8 @@ class Writer(Journaling):
 
     def _begin(self) -> None:
         """Begin anew: at construction, and in a forked child, which gets a writer of its own."""
-        self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
+        self._changed = Changed()
+        self._lock = self._changed.lock
         self._opening = threading.Lock()
         self._published = PublishedRows()
         self._outbox = Outbox(
@@ -223,7 +224,7 @@ class Writer(Journaling):
 
     def _publish_until(self, timeout_seconds: float | None) -> None:
         outbox, publisher = self._outbox, self._publisher
-        with self._changed:
+        with self._lock:
             if publisher.is_stopped:
                 is_left = bool(outbox.queue)
             elif not publisher.is_started and not outbox.orphans:
@@ -262,7 +263,7 @@ class Writer(Journaling):
                 where = self._journal.where
         if not points:
             return
-        reason = self._outbox.problems.get("publishing", "the store did not answer in time")
+        reason = self._outbox.problems.get("publishing", "the store did not answer in time.")
         raise NotPublishedError(
             f"{points:,} points are in the journal {where} and not in {self._storage.url}: {reason}",
             hint="They are published by the next handle on this machine, or with `metrics-lake recover`.",
@@ -285,7 +286,7 @@ class Writer(Journaling):
         Raises:
             NotPublishedError: Points are still in the journal; they are safe there.
         """
-        with self._changed:
+        with self._lock:
             if self._is_closing:
                 return
             self._is_closing = True
@@ -300,7 +301,7 @@ class Writer(Journaling):
 
     def _end_sequence(self, timeout_seconds: float | None) -> None:
         """Publish what there is as the end of this writer's sequence; what is logged later begins another."""
-        with self._changed:
+        with self._lock:
             last = list(self._segments.values())
             for table in sorted(self._segments, key=publishing_order):
                 self._seal(table, is_end=True)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from metrics_lake.storage import Storage
+    from metrics_lake.writer.changed import Changed
     from metrics_lake.writer.outbox import Outbox
     from metrics_lake.writer.receipts import Receipt
     from metrics_lake.writer.threads import Publisher, Syncer
@@ -71,7 +72,7 @@ class Journaling(ABC):
     _storage: Storage
     _settings: WriterSettings
     _lock: threading.Lock
-    _changed: threading.Condition
+    _changed: Changed
     _outbox: Outbox
     _publisher: Publisher
     _syncer: Syncer

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from metrics_lake.storage import Storage
+    from metrics_lake.writer.changed import Changed
 
 __all__ = ["LakeReplacedError", "Outbox"]
 
@@ -78,7 +79,7 @@ class Outbox:
     def __init__(
         self,
         storage: Storage,
-        changed: threading.Condition,
+        changed: Changed,
         on_clone: Callable[[str], None],
         state_dir: str | os.PathLike[str] | None = None,
         keep: Callable[[str, pa.Table], None] = lambda key, rows: None,
@@ -117,7 +118,7 @@ class Outbox:
         known = self.lake
         if known is None:
             lake = create_lake(self._storage) if create else require_lake(self._storage)
-            with self._changed:
+            with self._changed.lock:
                 self.lake = lake
             return lake
         try:
@@ -159,7 +160,7 @@ class Outbox:
                         orphan.give_up(segment, _wrong_lake(segment))
                 for path, problem in orphan.unreadable:
                     self.report(f"journal {path}", str(problem))
-            with self._changed:
+            with self._changed.lock:
                 self.orphans.extend(adopted)
 
     def publish_all(self, lake: LakeFile) -> None:
@@ -180,7 +181,7 @@ class Outbox:
                     self._warn_of_clone(segment)
                     self._on_clone(segment.header.writer)
                     continue
-                with self._changed:
+                with self._changed.lock:
                     self.queue.popleft()
                     self.done += 1
                     self.journal_bytes -= segment.size_bytes
@@ -189,7 +190,7 @@ class Outbox:
                 orphan = self.orphans[0]
                 if not self._publish_orphan(lake, orphan):
                     return
-                with self._changed:
+                with self._changed.lock:
                     self.orphans.pop(0)
                     self._changed.notify_all()
                 orphan.close()
@@ -215,13 +216,13 @@ class Outbox:
                 orphan.restamp(Identity(old=header.writer, new=new_writer_id(), bases=bases))
                 continue
             except UnsupportedFormatError as error:
-                with self._changed:
+                with self._changed.lock:
                     orphan.give_up(segment, error)
                 ends.pop(sequence, None)
                 self.report(f"journal {segment.where}", str(error))
                 continue
             ends[sequence] = (-1 if is_end else header.first + segment.row_count, header.date)
-            with self._changed:
+            with self._changed.lock:
                 orphan.segments.pop(0)
         for (table, writer), (end, date) in ends.items():
             if end >= 0:
@@ -268,7 +269,7 @@ class Outbox:
 
     def count(self, new: Published) -> None:
         """Add to what was published."""
-        with self._changed:
+        with self._changed.lock:
             old = self.published
             self.published = Published(
                 points=old.points + new.points,

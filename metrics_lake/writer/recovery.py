@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metrics_lake.errors import NotFoundError
 from metrics_lake.journal import adopt_orphans
+from metrics_lake.writer.changed import Changed
 from metrics_lake.writer.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def recover_journals(storage: Storage, lake: LakeFile, folder: str | os.PathLike
     if not path.is_dir():
         raise NotFoundError(f"there is no folder {path}.", hint="Name a folder of journals.", path=str(path))
     roots = sorted({segment.parent.parent for segment in path.rglob("*.seg")})
-    outbox = Outbox(storage, threading.Condition(), lambda _: None, None)
+    outbox = Outbox(storage, Changed(), lambda _: None, None)
     outbox.orphans.extend(adopt_orphans(roots))
     outbox.publish_all(lake)
     return outbox.published.points

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from metrics_lake.journal import Journal, Segment
     from metrics_lake.lakefile import LakeFile
+    from metrics_lake.writer.changed import Changed
 
 __all__ = ["Publisher", "Syncer"]
 
@@ -46,7 +47,7 @@ class Publisher:
 
     def __init__(
         self,
-        changed: threading.Condition,
+        changed: Changed,
         outbox: Outbox,
         seal_all: Callable[[], None],
         bind: Callable[[], LakeFile],
@@ -98,7 +99,7 @@ class Publisher:
 
     def stop(self) -> None:
         """End the thread, after the request that it is in the middle of; called without the lock."""
-        with self._changed:
+        with self._changed.lock:
             self._outbox.is_stopped = True
             self._changed.notify_all()
         if self.is_alive and self._thread is not None:
@@ -128,13 +129,13 @@ class Publisher:
                 import_for_publishing()
                 self._outbox.publish_all(self._bind())
         except LakeReplacedError as error:
-            with self._changed:
+            with self._changed.lock:
                 self.fatal = error
             self._failed(error)
         except (MetricsLakeError, OSError, MemoryError) as error:
             self._failed(error)
         else:
-            with self._changed:
+            with self._changed.lock:
                 self._retry_seconds = _FIRST_RETRY_SECONDS
                 self._retry_at = 0.0
                 self._changed.notify_all()
@@ -142,7 +143,7 @@ class Publisher:
 
     def _failed(self, error: BaseException) -> None:
         self._outbox.report("publishing", f"publishing failed and is tried again: {error}")
-        with self._changed:
+        with self._changed.lock:
             self.failed_rounds += 1
             self._retry_at = time.monotonic() + self._retry_seconds * random.uniform(0.8, 1.2)  # noqa: S311
             self._retry_seconds = min(self._retry_seconds * 2, _LAST_RETRY_SECONDS)
@@ -154,7 +155,7 @@ class Publisher:
         except BaseException as error:
             # Nobody foresaw it: the thread ends with a traceback, and a successor tries again in a while.
             self._failed(error)
-            with self._changed:
+            with self._changed.lock:
                 self._thread = None
                 self.start()
             raise
@@ -162,7 +163,7 @@ class Publisher:
 
     def _publish_for_ever(self) -> None:
         while True:
-            with self._changed:
+            with self._changed.lock:
                 while not self._has_reason():
                     # Not wait_for: what woke this up may be a flush that is due sooner than was known.
                     self._changed.wait(self._seconds_to_due())
@@ -202,7 +203,7 @@ class Syncer:
         outbox: Where a failure is reported.
     """
 
-    def __init__(self, changed: threading.Condition, outbox: Outbox) -> None:
+    def __init__(self, changed: Changed, outbox: Outbox) -> None:
         self._changed = changed
         self._outbox = outbox
         self._thread: threading.Thread | None = None
@@ -227,7 +228,7 @@ class Syncer:
 
     def stop(self) -> None:
         """End the thread once everything is on stable storage; called without the lock."""
-        with self._changed:
+        with self._changed.lock:
             self._is_stopped = True
             self._changed.notify_all()
         if self._thread is not None:
@@ -241,7 +242,7 @@ class Syncer:
         """
         # One at a time: whoever comes second must not return before what the first has taken is synced.
         with self._syncing:
-            with self._changed:
+            with self._changed.lock:
                 segments = list(self._segments)
                 journal, added = self._journal, self._added
             for segment in segments:
@@ -250,7 +251,7 @@ class Syncer:
                     segment.sync()
                 if was_sealed and not segment.needs_sync:
                     segment.release()
-                    with self._changed:
+                    with self._changed.lock:
                         self._segments = [other for other in self._segments if other is not segment]
             if journal is not None and added > self._named:
                 journal.sync()
@@ -258,7 +259,7 @@ class Syncer:
 
     def _run(self) -> None:
         while True:
-            with self._changed:
+            with self._changed.lock:
                 self._changed.wait_for(lambda: self._is_stopped or bool(self._segments))
                 if self._is_stopped and not any(segment.needs_sync for segment in self._segments):
                     return

@@ -211,3 +211,31 @@ def test_threads_share_a_handle(local_url, handle):
             for metric, step, value in children.points_of_call(thread, number)
         }
         assert points_of(lake, "shared") == expected
+
+
+def test_ctrl_c_at_any_moment_of_a_close_wedges_nothing_and_loses_nothing(tmp_path):
+    url, state = str(tmp_path / "lake"), str(tmp_path / "state")
+    script = f"""
+import signal
+from metrics_lake import MetricsLake
+
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+for number in range(150):
+    try:
+        with MetricsLake({url!r}, state_dir={state!r}, compaction="off") as lake:
+            lake.log_metric("run", "m", number)
+            print(number, flush=True)
+            signal.setitimer(signal.ITIMER_REAL, 0.0001 + number % 97 * 0.0002)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], timeout=120, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    logged = list(map(float, done.stdout.split()))
+    assert len(logged) == 150
+    with MetricsLake(url, state_dir=state) as lake:
+        assert sorted(lake.history("run", "m").values()) == logged

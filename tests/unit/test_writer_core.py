@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
+from contextlib import suppress
 
 import pyarrow as pa
 import pytest
@@ -531,3 +533,30 @@ def test_flushes_of_many_threads_all_return(storage, make):
         worker.join(60)
     assert len(seen) == threads * 20
     assert len(published(storage)) == threads * 20
+
+
+@pytest.mark.parametrize("verb", ["flush", "close"])
+def test_a_signals_handler_that_raises_leaves_the_lock_to_others(make, verb):
+    writer = make()
+    log(writer, 1.0)
+    interrupted = (
+        threading.Condition.__enter__.__code__
+    )  # Python, so a handler may raise when it has the lock
+
+    def interrupt(frame, event, _):
+        if event == "return" and frame.f_code is interrupted and frame.f_locals["self"] is writer._changed:
+            raise KeyboardInterrupt
+
+    def work():
+        sys.setprofile(interrupt)
+        try:
+            with suppress(KeyboardInterrupt):
+                getattr(writer, verb)()
+        finally:
+            sys.setprofile(None)
+        writer.status("auto")
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(timeout=20)
+    assert not thread.is_alive()
