@@ -16,7 +16,7 @@ from metrics_lake.points import (
     rows_frame,
     stamped_rows,
 )
-from metrics_lake.schema import METRICS
+from metrics_lake.schema import METRICS, TABLES
 from metrics_lake.writer import (
     MAX_CALL_BYTES,
     MAX_CALL_ROWS,
@@ -148,12 +148,12 @@ class LakeAccess:
         from metrics_lake.commits import TableLog
         from metrics_lake.maintenance import BackgroundCompaction
 
-        return BackgroundCompaction(self._storage, TableLog(self._storage, METRICS))
+        return BackgroundCompaction(self._storage, *(TableLog(self._storage, table) for table in TABLES))
 
     @staticmethod
     def _noticer(compactor: BackgroundCompaction | None) -> Callable[[Snapshot], object]:
         def noticed(snapshot: Snapshot) -> None:
-            if compactor is not None and snapshot.table == METRICS:
+            if compactor is not None:
                 compactor.notice(snapshot)
 
         return noticed

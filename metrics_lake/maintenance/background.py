@@ -51,7 +51,7 @@ class BackgroundCompaction:
 
     Args:
         storage: The lake's objects.
-        log: The table's log: one of its own, so that it never waits for a reader.
+        logs: The logs of the tables: of its own, so that it never waits for a reader.
         enabled: False never does anything.
 
     Attributes:
@@ -59,25 +59,27 @@ class BackgroundCompaction:
         last_error: What went wrong the last time, or None.
     """
 
-    def __init__(self, storage: Storage, log: TableLog, *, enabled: bool = True) -> None:
+    def __init__(self, storage: Storage, *logs: TableLog, enabled: bool = True) -> None:
         self.state = "auto" if enabled else "off"
         self.last_error: MetricsLakeError | None = None
         self._storage = storage
-        self._log = log
-        self._log.inbox.is_silent = True
+        self._logs = {log.table: log for log in logs}
+        for log in logs:
+            log.inbox.is_silent = True
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def notice(self, snapshot: Snapshot) -> bool:
-        """Start a compaction if a snapshot shows a full inbox and nobody else works on it.
+        """Start a compaction if a snapshot shows a full inbox and nobody works on any.
 
         Returns at once; the claim and the work happen in the background.
 
         Returns:
             True where a compaction was started.
         """
-        if self.state != "auto" or len(snapshot.inbox) <= LIVE_OBJECTS or os.getpid() != self._pid:
+        is_full = snapshot.table in self._logs and len(snapshot.inbox) > LIVE_OBJECTS
+        if self.state != "auto" or not is_full or os.getpid() != self._pid:
             return False
         if not self._lock.acquire(blocking=False):
             return False
@@ -97,11 +99,12 @@ class BackgroundCompaction:
             thread.join(timeout_seconds)
 
     def _run(self, snapshot: Snapshot) -> None:
+        log = self._logs[snapshot.table]
         try:
-            if claim(self._storage, self._log.table, snapshot):
-                compact_inbox(self._storage, self._log, budget_bytes=BUDGET_BYTES)
-                merge_files(self._storage, self._log, budget_bytes=BUDGET_BYTES)
-                collect_inbox(self._storage, self._log)
+            if claim(self._storage, log.table, snapshot):
+                compact_inbox(self._storage, log, budget_bytes=BUDGET_BYTES)
+                merge_files(self._storage, log, budget_bytes=BUDGET_BYTES)
+                collect_inbox(self._storage, log)
         except PermissionDeniedError as error:
             self.state = f"off: these credentials may not compact ({error.message})"
         except UnsupportedFormatError as error:

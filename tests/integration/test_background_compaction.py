@@ -9,6 +9,7 @@ import pytest
 
 from metrics_lake import MetricsLake
 from metrics_lake.maintenance import background
+from metrics_lake.schema import PREDICTION_STATES
 
 OBJECTS = 30
 
@@ -86,6 +87,21 @@ def test_a_process_that_only_writes_compacts_too(full, monkeypatch):
         reader = MetricsLake(full, read_only=True)
         wait_until(lambda: reader.snapshot().log.version >= 0)
         assert reader.history("run", "loss").values("step") == list(range(OBJECTS))
+
+
+def test_states_of_prediction_jobs_are_compacted_too(local_url, monkeypatch):
+    monkeypatch.setattr(background, "LIVE_OBJECTS", 8)
+    with MetricsLake(local_url, flush_seconds=60) as lake:
+        for part in range(10):
+            scores = [0.1, 0.4, 0.8, part / 10]
+            truth = [False, False, True, True]
+            lake.log_prediction_metrics("job", {"s": scores}, score="s", truth=truth, part=str(part))
+            lake.flush()
+        before = lake.prediction_metrics("job").rows()
+        states = lake._reading().table(PREDICTION_STATES)
+        wait_until(lambda: states.snapshot().log.version >= 0)
+        assert len(states.snapshot().inbox) < 10
+        assert lake.prediction_metrics("job").rows() == before
 
 
 def test_a_handle_that_closes_when_it_should_look_says_nothing(local_url):
