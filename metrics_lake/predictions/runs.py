@@ -26,7 +26,7 @@ _CELLS: Final = 1 << 20
 """Cells lie between -2^19 and 2^19."""
 
 _TRUTHS: Final = 4
-_KNOWN: Final = {"null": 0, "negative": 1, "positive": 2}
+"""Room for the codes of ``y``: 0 for NULL, else one more than it is."""
 
 
 def place() -> pl.Expr:
@@ -74,7 +74,7 @@ def merged_cells(cells: pl.DataFrame) -> pl.DataFrame:
         rows = _runs(rows).with_columns(sum_w=pl.lit(None, dtype=pl.Float64))
     at = pl.col("place")
     code = at % _TRUTHS
-    y = pl.when(code > _KNOWN["null"]).then(code - 1).cast(pl.Int8)
+    y = pl.when(code > 0).then(code - 1).cast(pl.Int8)
     return rows.select(**_of_place(at // _TRUTHS), y=y, n="n", sum_w="sum_w").collect(engine="in-memory")
 
 
