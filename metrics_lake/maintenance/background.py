@@ -16,7 +16,7 @@ from metrics_lake.maintenance.collecting import collect_inbox
 from metrics_lake.maintenance.compaction import compact_inbox, merge_files
 
 if TYPE_CHECKING:
-    from metrics_lake.commits import Snapshot, TableLog
+    from metrics_lake.commits import LiveFile, Snapshot, TableLog
     from metrics_lake.storage import Storage
 
 __all__ = ["BackgroundCompaction", "claim"]
@@ -46,6 +46,16 @@ def claim(storage: Storage, table: str, snapshot: Snapshot) -> bool:
     return storage.put_new(key, b"")
 
 
+def _is_full(snapshot: Snapshot) -> bool:
+    """Return whether the inbox has many objects, or as much as one compaction moves.
+
+    The states of one prediction job with hundreds of segments are megabytes, and ten times that in memory:
+    whoever opens the lake reads them all.
+    """
+    inbox = snapshot.inbox
+    return len(inbox) > LIVE_OBJECTS or sum(live.size_bytes for live in inbox) > BUDGET_BYTES
+
+
 class BackgroundCompaction:
     """Compacts in a thread of the process that made it, which ends after it; never in a forked child.
 
@@ -66,6 +76,7 @@ class BackgroundCompaction:
         self._logs = {log.table: log for log in logs}
         for log in logs:
             log.inbox.is_silent = True
+        self._seen_not_full: tuple[LiveFile, ...] | None = None
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -78,8 +89,11 @@ class BackgroundCompaction:
         Returns:
             True where a compaction was started.
         """
-        is_full = snapshot.table in self._logs and len(snapshot.inbox) > LIVE_OBJECTS
-        if self.state != "auto" or not is_full or os.getpid() != self._pid:
+        # Readers hand in the same tuple as long as nothing is new.
+        if self.state != "auto" or snapshot.inbox is self._seen_not_full or os.getpid() != self._pid:
+            return False
+        if snapshot.table not in self._logs or not _is_full(snapshot):
+            self._seen_not_full = snapshot.inbox
             return False
         if not self._lock.acquire(blocking=False):
             return False

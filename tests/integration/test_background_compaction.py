@@ -89,8 +89,9 @@ def test_a_process_that_only_writes_compacts_too(full, monkeypatch):
         assert reader.history("run", "loss").values("step") == list(range(OBJECTS))
 
 
-def test_states_of_prediction_jobs_are_compacted_too(local_url, monkeypatch):
-    monkeypatch.setattr(background, "LIVE_OBJECTS", 8)
+@pytest.mark.parametrize(("limit", "most"), [("LIVE_OBJECTS", 8), ("BUDGET_BYTES", 20_000)])
+def test_states_of_prediction_jobs_are_compacted_too(local_url, monkeypatch, limit, most):
+    monkeypatch.setattr(background, limit, most)
     with MetricsLake(local_url, flush_seconds=60) as lake:
         for part in range(10):
             scores = [0.1, 0.4, 0.8, part / 10]
