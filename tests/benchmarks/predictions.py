@@ -17,7 +17,8 @@ multiple of ours. What each side computes:
   exact, and the state to merge. ``exact`` sorts, and has no bounds to need.
 * *DuckDB*: the same set from the same kind of histogram, in SQL. Not the bounds of average precision, KS and
   quantiles; its cells have edges by ``log2`` in place of the bits, which SQL does not show. Quantiles of
-  numbers are t-digests without any bound.
+  numbers are t-digests without any bound. *Exact*: as one would write it without cells, sorted, the numbers
+  of the scikit-learn set and Gini, KS, specificity; no counts of what was left out, no intervals.
 * *scikit-learn* and *numpy*: exact values of what the functions below name; no row is looked at for NULL, NaN
   or range (scikit-learn checks and refuses NaN), no intervals, KS or Gini.
 * *whylogs*, *Evidently*: their own sets.
@@ -307,6 +308,35 @@ four AS (
 FROM counts, distribution, curves, places, calibration, decisions
 """
 
+_DUCKDB_EXACT = f"""
+WITH known AS MATERIALIZED (SELECT s, y FROM data WHERE s BETWEEN 0 AND 1 AND y IS NOT NULL),
+ranked AS (
+    SELECT n1, n0, sum(n1) OVER () AS p, sum(n0) OVER () AS q,
+           sum(n1) OVER w - n1 AS below1, sum(n0) OVER w - n0 AS below0
+    FROM (SELECT s, count_if(y) AS n1, count_if(NOT y) AS n0 FROM known GROUP BY s) WINDOW w AS (ORDER BY s)
+), curves AS (
+    SELECT sum(n1 * (below0 + n0 / 2)) / any_value(p * q) AS roc_auc, 2 * roc_auc - 1 AS gini,
+           sum(n1 * (p - below1) / (p + q - below1 - below0)) / any_value(p) AS average_precision,
+           max(abs((below1 + n1) / p - (below0 + n0) / q)) AS ks
+    FROM ranked
+), bins AS (
+    SELECT sum(s) - count_if(y) AS gap, count(*) AS n FROM known GROUP BY least(floor(s * 15), 14)
+), calibration AS (SELECT sum(abs(gap)) / sum(n) AS ece, max(abs(gap) / n) AS mce FROM bins),
+four AS (
+    SELECT count_if(y AND s >= 0.5)::DOUBLE AS tp, count_if(NOT y AND s >= 0.5)::DOUBLE AS fp,
+           count_if(y AND s < 0.5)::DOUBLE AS fn, count_if(NOT y AND s < 0.5)::DOUBLE AS tn,
+           avg((s - y::INT) ** 2) AS brier, avg(s) AS score_mean, min(s) AS score_min, max(s) AS score_max,
+           -avg(ln(least(greatest(CASE WHEN y THEN s ELSE 1 - s END, 2.2e-16), 1 - 2.2e-16))) AS log_loss,
+           quantile_cont(s, {list(QUANTILES)}) AS found FROM known
+)
+SELECT *, {_spread("found", "score_")},
+       (tp + tn) / (tp + fp + fn + tn) AS accuracy, tp / (tp + fp) AS precision, tp / (tp + fn) AS recall,
+       tn / (tn + fp) AS specificity, 2 * tp / (2 * tp + fp + fn) AS f1,
+       (recall + specificity) / 2 AS balanced_accuracy,
+       (tp * tn - fp * fn) / sqrt((tp + fp) * (tp + fn)) / sqrt((tn + fp) * (tn + fn)) AS mcc
+FROM curves, calibration, four
+"""
+
 _DUCKDB_REGRESSION = f"""
 WITH found AS (
     SELECT count(*) AS num_predictions, count(*) FILTER (p IS NULL) AS num_null,
@@ -340,6 +370,10 @@ def _duckdb(data: pl.DataFrame | pa.Table, sql: str) -> dict[str, float]:
 
 def duckdb_binary(data: pl.DataFrame) -> dict[str, float]:
     return _duckdb(data, _DUCKDB_BINARY)
+
+
+def duckdb_exact(data: pl.DataFrame) -> dict[str, float]:
+    return _duckdb(data, _DUCKDB_EXACT)
 
 
 def duckdb_segments(data: pl.DataFrame) -> dict[str, float]:
@@ -424,6 +458,7 @@ CASES: dict[str, tuple[Callable[[int], Any], dict[str, Callable[[Any], dict[str,
             "scikit-learn": sklearn_binary,
             "numpy floor": numpy_binary,
             "DuckDB": duckdb_binary,
+            "DuckDB, exact": duckdb_exact,
             "whylogs (profile only)": whylogs_profile,
             "Evidently": evidently_binary,
         },
