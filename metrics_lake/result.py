@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from metrics_lake.charts import MAX_POINTS, counted
 from metrics_lake.errors import InvalidInputError, NotFoundError
+from metrics_lake.points import MADE_COLUMNS
 from metrics_lake.printing import as_html, as_rich, as_text, cell, printable
 
 if TYPE_CHECKING:
@@ -122,8 +123,7 @@ class Result:
             MetricsLakeError: As for ``arrow``.
         """
         table = self._whole()
-        made = {"tags_key", "writer", "seq", "origin"}
-        return table.select([name for name in table.column_names if name not in made])
+        return table.select([name for name in table.column_names if name not in MADE_COLUMNS])
 
     def reader(self) -> pa.RecordBatchReader:
         """Return the rows as a reader of Arrow record batches.

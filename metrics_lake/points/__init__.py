@@ -18,11 +18,19 @@ from metrics_lake.points.frames import (
     rows_frame,
     split_frames,
 )
-from metrics_lake.points.rows import point_rows, points_table, rows_of_points, series_rows, stamped_rows
+from metrics_lake.points.rows import (
+    MADE_COLUMNS,
+    point_rows,
+    points_table,
+    rows_of_points,
+    series_rows,
+    stamped_rows,
+)
 
 __all__ = [
     "END",
     "HEADER",
+    "MADE_COLUMNS",
     "Frame",
     "FrameDecoder",
     "Numbers",

@@ -20,11 +20,11 @@ from metrics_lake.values import KINDS, encode
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["point_rows", "points_table", "rows_of_points", "series_rows", "stamped_rows"]
+__all__ = ["MADE_COLUMNS", "point_rows", "points_table", "rows_of_points", "series_rows", "stamped_rows"]
 
 _REQUIRED: Final = ("resource", "metric", "value")
 _OPTIONAL: Final = ("step", "timestamp", "tags", "kind", "text")
-_MADE: Final = ("tags_key", "writer", "seq", "origin")
+MADE_COLUMNS: Final = ("tags_key", "writer", "seq", "origin")
 """What histories and exports have beside, and points that are appended are given anew."""
 _EXACT_INT: Final = 2**53
 
@@ -189,7 +189,7 @@ def _check_names(names: list[str]) -> None:
     known = (*_REQUIRED, *_OPTIONAL)
     unknown = [name for name in names if name not in known]
     if unknown:
-        near = [] if unknown[0] in _MADE else nearest(unknown[0], known)
+        near = [] if unknown[0] in MADE_COLUMNS else nearest(unknown[0], known)
         raise InvalidInputError(
             f"the table has columns that a point does not have: {', '.join(map(repr, unknown))}.",
             hint=f"Did you mean {near[0]!r}?" if near else f"Drop them; points have {', '.join(known)}.",
