@@ -9,15 +9,15 @@ much: Davis and Goadrich, 2006, ICML).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 import pyarrow as pa
 
 from metrics_lake.errors import InvalidInputError
+from metrics_lake.predictions._arguments import listed
 from metrics_lake.predictions._text import near
-from metrics_lake.predictions.curves import cell_edges, mass
+from metrics_lake.predictions.curves import cell_edges
 from metrics_lake.predictions.curves_binary import by_cell
 from metrics_lake.predictions.families.scores import BINS
 from metrics_lake.predictions.histograms import number_histogram, score_histogram
@@ -26,6 +26,7 @@ from metrics_lake.predictions.long import Long
 from metrics_lake.predictions.options import Options
 from metrics_lake.predictions.rollup import rolled_up
 from metrics_lake.predictions.rows import with_segments
+from metrics_lake.predictions.runs import mass
 from metrics_lake.predictions.state import merge_long
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def curve_points(
             together.
         NotFoundError: No stored segments have the columns of ``by``.
     """
-    curves = [curve] if isinstance(curve, str) or not isinstance(curve, Iterable) else list(curve)
+    curves = listed(curve)
     for name in curves:
         if name not in _MAKERS:
             raise InvalidInputError(

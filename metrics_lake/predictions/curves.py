@@ -14,12 +14,7 @@ if TYPE_CHECKING:
 
     from metrics_lake.predictions.long import Long
 
-__all__ = ["cell_edges", "mass", "quantiles"]
-
-
-def mass() -> pl.Expr:
-    """Return what a row of cells weighs: ``sum_w``, or ``n`` where rows are not weighted."""
-    return pl.coalesce("sum_w", pl.col("n").cast(pl.Float64))
+__all__ = ["cell_edges", "quantiles"]
 
 
 def cell_edges(state: Long, *, is_score: bool) -> pl.DataFrame:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from metrics_lake.errors import InvalidInputError, NotFoundError
-from metrics_lake.predictions.curves import cell_edges, mass
+from metrics_lake.predictions.curves import cell_edges
 from metrics_lake.predictions.rollup import rolled_up
 from metrics_lake.predictions.rows import out
+from metrics_lake.predictions.runs import mass
 from metrics_lake.predictions.state import merge_long
 
 if TYPE_CHECKING:

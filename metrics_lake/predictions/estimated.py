@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from metrics_lake.predictions.curves import cell_edges, mass
+from metrics_lake.predictions.curves import cell_edges
 from metrics_lake.predictions.curves_binary import average_precision, by_cell, roc_auc
 from metrics_lake.predictions.families.confusion import binary_rows
 from metrics_lake.predictions.families.scores import log_loss_of
 from metrics_lake.predictions.long import Long
 from metrics_lake.predictions.rollup import rolled_up
 from metrics_lake.predictions.rows import Measure, out
+from metrics_lake.predictions.runs import mass
 from metrics_lake.predictions.state import merge_long
 
 if TYPE_CHECKING:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from metrics_lake.predictions.curves import cell_edges, mass
+from metrics_lake.predictions.curves import cell_edges
 from metrics_lake.predictions.families.scores_final import class_texts
 from metrics_lake.predictions.intervals import wilson
+from metrics_lake.predictions.runs import mass
 
 if TYPE_CHECKING:
     from metrics_lake.predictions.long import Long

@@ -21,6 +21,7 @@ from metrics_lake.predictions.cells import coarsen
 from metrics_lake.predictions.nested import from_lists, to_lists
 from metrics_lake.predictions.params import merge_params
 from metrics_lake.predictions.runs import (
+    mass,
     merged_cells,
     merged_ties,
     order,
@@ -401,7 +402,7 @@ def _summed(frame: pl.DataFrame, name: str) -> pl.DataFrame:
 
 def _chan(frame: pl.DataFrame) -> pl.DataFrame:
     """Merge (n, mean, M2) by Chan, Golub and LeVeque (1979); sums and ranges as they are."""
-    weight = pl.coalesce("sum_w", pl.col("n").cast(pl.Float64))
+    weight = mass()
     of = ["gid", "of"]
     mean = pl.col("mean")
     # From differences to one of the means: a plain weighted mean loses digits where the means are large.

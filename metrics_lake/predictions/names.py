@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from metrics_lake.errors import InvalidInputError
+from metrics_lake.predictions._arguments import listed
 from metrics_lake.predictions._text import near
 
 if TYPE_CHECKING:
@@ -178,9 +178,9 @@ def need_cells(metrics: str | Sequence[str]) -> bool:
 
 
 def _known(metrics: str | Sequence[str]) -> list[str]:
-    names = [metrics] if isinstance(metrics, str) or not isinstance(metrics, Iterable) else list(metrics)
+    names = listed(metrics)
     for name in names:
-        if not isinstance(name, str) or base_name(name) not in METRICS:  # type: ignore[redundant-expr]  # a caller's value
+        if not isinstance(name, str) or base_name(name) not in METRICS:
             raise InvalidInputError(
                 f"metrics: {name!r} is not known.{near(str(name), METRICS)}",
                 hint="Pass 'default', 'all' or names of metrics.",

@@ -10,6 +10,7 @@ from typing import Any, Final
 import polars as pl
 
 from metrics_lake.errors import InvalidInputError
+from metrics_lake.predictions._arguments import listed
 from metrics_lake.predictions._text import near, quoted
 from metrics_lake.predictions.inputs import Source, adapt, adapt_column
 from metrics_lake.predictions.tasks import Binary, Task
@@ -113,9 +114,7 @@ def resolve(
                 hint=f"Rename the column, for example to '{name}_'.",
                 argument="by",
             )
-    keys = (
-        [] if key is None else [key] if isinstance(key, str) or not isinstance(key, Iterable) else list(key)
-    )
+    keys = [] if key is None else listed(key)
     for name in keys:
         columns.check(name, "key")
     scores, labels = columns.scores(score)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
 from metrics_lake.errors import InvalidInputError, NotFoundError
+from metrics_lake.predictions._arguments import listed
 from metrics_lake.predictions._text import quoted
 from metrics_lake.predictions.long import Long
 from metrics_lake.predictions.params import merge_params
@@ -126,7 +126,7 @@ def _windowed(state: Long, every: Any) -> Long:
 
 def _segmented(state: Long, by: Any) -> Long:
     total = state.filter(pl.col("segment_key") == "")
-    columns = [] if by is None else [by] if isinstance(by, str) or not isinstance(by, Iterable) else list(by)
+    columns = [] if by is None else listed(by)
     if not all(isinstance(name, str) for name in columns):
         raise InvalidInputError(
             f"by={by!r} is no column or list of columns.",

@@ -13,6 +13,7 @@ import polars as pl
 __all__ = [
     "cell_table",
     "has_weights",
+    "mass",
     "merged_cells",
     "merged_ties",
     "order",
@@ -43,6 +44,11 @@ def _of_place(at: pl.Expr) -> dict[str, pl.Expr]:
     return {"gid": at // _CELLS, "cell": at % _CELLS - _CELLS // 2}
 
 
+def mass() -> pl.Expr:
+    """Return what a row of cells weighs: ``sum_w``, or ``n`` where rows are not weighted."""
+    return pl.coalesce("sum_w", pl.col("n").cast(pl.Float64))
+
+
 def weight_sum(rows: pl.Expr) -> pl.Expr:
     """Return the sum of ``sum_w`` of a group: NULL where no row is weighted, else unweighted rows count 1."""
     return (
@@ -66,8 +72,9 @@ def _runs(rows: pl.LazyFrame) -> pl.LazyFrame:
 
 def merged_cells(cells: pl.DataFrame) -> pl.DataFrame:
     """Return ``gid cell y n sum_w`` with one row for each of the first three, sorted by them."""
-    rows = cells.lazy().select(order(), "n", *(["sum_w"] if has_weights(cells) else []))
-    if has_weights(cells):
+    is_weighted = has_weights(cells)
+    rows = cells.lazy().select(order(), "n", *(["sum_w"] if is_weighted else []))
+    if is_weighted:
         sums = [pl.col("n").sum(), weight_sum(pl.col("n"))]
         rows = rows.sort("place", maintain_order=True).group_by("place", maintain_order=True).agg(sums)
     else:
@@ -111,8 +118,7 @@ def summed(cells: pl.DataFrame, *, by_truth: bool) -> pl.DataFrame:
 
     placed = [place(), *(column.alias(name) for name, column in each(counts, pl.col("n")).items())]
     if has_weights(cells):
-        weight = pl.coalesce("sum_w", pl.col("n").cast(pl.Float64))
-        columns = {**each(masses, weight), "weighted": pl.col("sum_w").is_not_null()}
+        columns = {**each(masses, mass()), "weighted": pl.col("sum_w").is_not_null()}
         found = (
             rows.select(*placed, **columns)
             .sort("place", maintain_order=True)

@@ -183,6 +183,7 @@ def _of_batches(batches: Iterator[pl.DataFrame], roles: Roles, task: Task | None
 
 
 def _again(held: list[pl.DataFrame], rest: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """Give the frames that were taken to look, none of which is kept, and the rest."""
     while held:
         yield held.pop(0)
     yield from rest

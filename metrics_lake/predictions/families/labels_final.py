@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from metrics_lake.predictions.curves import mass
 from metrics_lake.predictions.curves_binary import average_precision, by_cell, roc_auc
 from metrics_lake.predictions.exact import exact_values
 from metrics_lake.predictions.families.confusion import binary_rows, confusion_rows, multiclass_rows
 from metrics_lake.predictions.families.scores_final import calibration, curve_rows
 from metrics_lake.predictions.rows import counted, distribution, labelled, out
+from metrics_lake.predictions.runs import mass
 
 if TYPE_CHECKING:
     from metrics_lake.predictions.long import Long

@@ -9,6 +9,7 @@ import polars as pl
 from metrics_lake.predictions.curves import cell_edges, quantiles
 from metrics_lake.predictions.names import QUANTILES, quantile_name
 from metrics_lake.predictions.rows import counted, distribution, out
+from metrics_lake.predictions.runs import mass
 
 if TYPE_CHECKING:
     from metrics_lake.predictions.long import Long
@@ -27,10 +28,9 @@ def finalise(state: Long, options: Options) -> list[Measure]:
     """Return the rows of numbers: counts, mean, std, min, max, quantiles; classes where they may be some."""
     rows = counted(state)
     moments = state.moments.filter(pl.col("of") == "prediction")
-    weight = pl.coalesce("sum_w", pl.col("n").cast(pl.Float64))
     rows += [
         out(moments, "mean", "mean", n="n"),
-        out(moments, "std", (pl.col("m2").clip(0) / weight).sqrt(), n="n", method="population"),
+        out(moments, "std", (pl.col("m2").clip(0) / mass()).sqrt(), n="n", method="population"),
         out(moments, "min", "low", n="n"),
         out(moments, "max", "high", n="n"),
     ]

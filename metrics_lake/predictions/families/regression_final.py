@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from metrics_lake.predictions.curves import cell_edges, mass, quantiles
+from metrics_lake.predictions.curves import cell_edges, quantiles
 from metrics_lake.predictions.families.numbers_final import quantile_rows
 from metrics_lake.predictions.families.regression import TINY
 from metrics_lake.predictions.intervals import normal
 from metrics_lake.predictions.rows import labelled, out
+from metrics_lake.predictions.runs import mass
 
 if TYPE_CHECKING:
     from metrics_lake.predictions.long import Long

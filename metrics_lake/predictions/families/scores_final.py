@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from metrics_lake.predictions.curves import cell_edges, mass
+from metrics_lake.predictions.curves import cell_edges
 from metrics_lake.predictions.curves_binary import average_precision, by_cell, ks, roc_auc
 from metrics_lake.predictions.exact import exact_values
 from metrics_lake.predictions.families.confusion import binary_rows, confusion_rows
@@ -15,6 +15,7 @@ from metrics_lake.predictions.families.numbers_final import quantile_rows
 from metrics_lake.predictions.families.scores import BINS, log_loss_of
 from metrics_lake.predictions.intervals import normal, quantile_of_normal
 from metrics_lake.predictions.rows import counted, distribution, labelled, out
+from metrics_lake.predictions.runs import mass
 
 if TYPE_CHECKING:
     from metrics_lake.predictions.long import Long
