@@ -104,7 +104,11 @@ class Journal:
         self._segments: list[FileSegment] = []
         self._has_new_names = True
         self._is_closed = False
-        hidden = root / f".new-{writer}"
+        self._lock_fd = self._make()
+
+    def _make(self) -> int:
+        """Make the locked directory; return the lock's descriptor."""
+        hidden = self.directory.with_name(f".new-{self.directory.name}")
         try:
             hidden.mkdir(parents=True, mode=0o700)
             fd = lock_file(hidden / _LOCK)
@@ -119,7 +123,7 @@ class Journal:
                 f"the lock of the new journal {self.directory} is held by another process.",
                 path=str(self.directory),
             )
-        self._lock_fd = fd
+        return fd
 
     @property
     def where(self) -> str:
@@ -132,6 +136,11 @@ class Journal:
         Raises:
             JournalError: The file cannot be made.
         """
+        if not os.path.exists(self.directory):  # noqa: PTH110 -- Path.exists raises where it may not look
+            # Somebody removed the state folder: from now on points are safe again.
+            unlock(self._lock_fd)
+            self._lock_fd = self._make()
+            self._has_new_names = True
         segment = FileSegment(header, self)
         self._segments = [*(known for known in self._segments if known.is_held), segment]
         return segment
@@ -337,8 +346,8 @@ def _remove_if_empty(directory: Path) -> None:
             for name in names:
                 (directory / name).unlink()
             directory.rmdir()
-    except FileNotFoundError:
-        return  # somebody removed the state folder
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return  # somebody removed the state folder, or took its rights away: nothing that matters is left
     except OSError as error:
         # Another process has just opened the lock to look for orphans; it removes what is left.
         if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:

@@ -138,6 +138,7 @@ class FileSegment(Segment):
         except OSError as error:
             raise _journal_error(error, self.where) from error
         self._held.append(self._fd)
+        self._inode = _inode(os.fstat(self._fd))
         try:
             self.append(header.frame(), 0)
         except BaseException:
@@ -240,7 +241,21 @@ class FileSegment(Segment):
         data = read_range(path, start, end)
         if data is None and path != self.path:
             data = read_range(self.path, start, end)  # it moved between the two looks
-        return data
+        return self._read_unlinked(start, end) if data is None else data
+
+    def _read_unlinked(self, start: int, end: int) -> bytes | None:
+        """Return a range of a file whose name somebody removed, while its descriptor is held."""
+        try:
+            fd = os.dup(self._fd)
+        except OSError:
+            return None
+        try:
+            # The number may belong to another file by now, whose inode may have been this one's.
+            found = os.fstat(fd)
+            is_ours = not found.st_nlink and _inode(found) == self._inode
+            return os.pread(fd, end - start, start) if is_ours else None
+        finally:
+            os.close(fd)
 
     def sync(self) -> None:
         """Bring what was appended to stable storage; see ``Segment``."""
@@ -250,11 +265,19 @@ class FileSegment(Segment):
             return  # discarded: its rows are in the store
         try:
             os.fdatasync(fd) if hasattr(os, "fdatasync") else os.fsync(fd)
+            is_named = os.fstat(fd).st_nlink > 0
         except OSError as error:
             if self._fd < 0:
                 return  # discarded meanwhile
             self.needs_sync = True
             raise _journal_error(error, self.where) from error
+        if not is_named and self._fd >= 0:
+            self.needs_sync = True
+            raise JournalError(
+                f"the journal segment {self.where} was removed by somebody: its points are lost if this "
+                "process dies before they are published.",
+                path=self.where,
+            )
 
     def release(self) -> None:
         """Give back the descriptor; see ``Segment``."""
@@ -333,6 +356,10 @@ class MemorySegment(Segment):
     def set_aside(self) -> None:
         """Keep the bytes where no replay takes them; see ``Segment``."""
         self.discard()  # memory has no place to put it
+
+
+def _inode(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
 
 
 def _create(path: Path) -> int:

@@ -106,7 +106,16 @@ def _candidates() -> Iterator[Path]:
         if Path(home).is_absolute():
             yield Path(home) / ".local" / "state" / "metrics_lake"
     owner = os.getuid() if hasattr(os, "getuid") else 0
-    yield Path(tempfile.gettempdir()) / f"metrics_lake-{owner}"
+    temporary = _temporary_directory()
+    if temporary is not None:
+        yield temporary / f"metrics_lake-{owner}"
+
+
+def _temporary_directory() -> Path | None:
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError:
+        return None  # as in a container whose file system is read-only
 
 
 def _prepare(path: Path) -> str | None:
@@ -134,7 +143,7 @@ def _distrust(path: Path) -> str | None:
     found = path.lstat()
     if hasattr(os, "getuid") and found.st_uid != os.getuid() and os.getuid() != 0:
         return f"it belongs to user {found.st_uid}"
-    if stat.S_ISLNK(found.st_mode) and path.parent == Path(tempfile.gettempdir()):
+    if stat.S_ISLNK(found.st_mode) and path.parent == _temporary_directory():
         return "it is a symbolic link in a folder that everybody can write"
     return None
 
@@ -150,7 +159,8 @@ def is_network(path: Path, mounts: Path = _MOUNTS) -> bool:
         table = mounts.read_bytes()
     except OSError:
         return False
-    while not path.exists() and path != path.parent:
+    # Path.exists raises where a folder may not be looked into, as root's home by another user.
+    while not os.path.exists(path) and path != path.parent:  # noqa: PTH110 -- as said
         path = path.parent
     target = os.fsencode(os.path.realpath(path))
     best, kind = b"", ""

@@ -190,10 +190,13 @@ def new_cursor() -> duckdb.DuckDBPyConnection:
 
 
 def spill_directory() -> str:
-    """Return where a database may put what does not fit in memory; it goes with the database."""
+    """Return where a database may put what does not fit in memory, or "" for nowhere; it goes with it."""
     # Made by DuckDB when something spills, and only the last part of the path; a name that nobody can guess,
     # because others may write to this directory too.
-    return str(Path(tempfile.gettempdir(), f"metrics-lake-{uuid.uuid4().hex}"))
+    try:
+        return str(Path(tempfile.gettempdir(), f"metrics-lake-{uuid.uuid4().hex}"))
+    except FileNotFoundError:
+        return ""  # as in a container whose file system is read-only
 
 
 def _connect() -> duckdb.DuckDBPyConnection:

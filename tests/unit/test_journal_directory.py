@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -183,11 +184,35 @@ def test_a_journal_moves_with_its_open_and_its_sealed_segments(tmp_path):
     orphan.close()
 
 
+def test_a_removed_folder_is_made_anew_and_its_open_segments_are_read(tmp_path):
+    journal = Journal(tmp_path / "a" / "b", name(1))
+    first = journal.open_segment(header_of(name(1)))
+    log(first, 1.0)
+    shutil.rmtree(tmp_path / "a")
+    with pytest.raises(JournalError, match="removed by somebody"):
+        first.sync()
+    assert first.needs_sync, "its descriptor is kept"
+    assert first.content().rows().column("value").to_pylist() == [1.0]
+    with pytest.raises(JournalError):
+        journal.sync()
+    second = journal.open_segment(header_of(name(1), 1))
+    log(second, 2.0)
+    second.sync()
+    journal.sync()
+    assert list(adopt_orphans([tmp_path / "a" / "b"])) == [], "locked again"
+    first.discard()
+    assert first.content() is None
+    second.seal()
+    journal.close()
+    (orphan,) = adopt_orphans([tmp_path / "a" / "b"])
+    assert values_of(orphan) == [2.0]
+    orphan.close()
+
+
 def test_a_removed_folder_is_an_error_of_the_call_and_not_of_the_close(tmp_path):
     journal = Journal(tmp_path / "a" / "b", name(1))
-    for path in journal.directory.iterdir():
-        path.unlink()
-    journal.directory.rmdir()
+    shutil.rmtree(tmp_path / "a")
+    (tmp_path / "a").touch()
     with pytest.raises(JournalError):
         journal.open_segment(header_of(name(1)))
     with pytest.raises(JournalError):
@@ -204,6 +229,24 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
     Journal(tmp_path, name(1))
     with pytest.raises(JournalError):
         Journal(tmp_path, name(1))
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="root may do everything: it must become somebody else")
+def test_a_folder_without_rights_is_closed_as_it_is(tmp_path):
+    (tmp_path / "state").mkdir()
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_uid == os.getuid() and folder.stat().st_mode & 0o005 != 0o005:
+            folder.chmod(0o755)
+    (tmp_path / "state").chmod(0o777)
+    program = (
+        "import fcntl, os, sys, pathlib\n"
+        "from metrics_lake.journal import Journal\n"
+        "os.setuid(65534)\n"
+        "journal = Journal(pathlib.Path(sys.argv[1]), '1' * 32)\n"
+        "journal.directory.chmod(0o555)\n"
+        "journal.close()\n"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "state")], check=True)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")

@@ -67,6 +67,36 @@ def test_nothing_can_be_written(tmp_path, monkeypatch):
     assert state_directories(None) == []
 
 
+def test_where_there_is_no_temporary_folder_none_is_used(tmp_path, monkeypatch):
+    def nowhere():
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.gettempdir", nowhere)  # as in a container that is read-only
+    assert find_state_directory(tmp_path / "named") == tmp_path / "named"
+    (tmp_path / "home").touch()
+    assert find_state_directory(None) is None
+    assert state_directories(None) == []
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_a_home_that_is_closed_to_this_user_is_passed_over(tmp_path, monkeypatch):
+    (tmp_path / "home").mkdir(mode=0o700)
+    (tmp_path / "tmp").chmod(0o777)
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_uid == os.getuid() and folder.stat().st_mode & 0o005 != 0o005:
+            folder.chmod(0o755)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    program = (
+        "import os, sys\n"
+        "from metrics_lake.journal import find_state_directory, state_directories\n"
+        "os.setuid(65534)\n"
+        "assert str(find_state_directory(None)) == sys.argv[1]\n"
+        "assert list(map(str, state_directories(None))) == [sys.argv[1]]\n"
+    )
+    there = tmp_path / "tmp" / "metrics_lake-65534"
+    subprocess.run([sys.executable, "-c", program, str(there)], check=True)
+
+
 def test_looking_for_journals_makes_nothing(tmp_path):
     assert state_directories(None) == []
     assert state_directories(tmp_path / "named") == []
@@ -134,7 +164,7 @@ garbage
 def test_network_file_systems_are_known(tmp_path, monkeypatch, path, is_remote):
     table = tmp_path / "mountinfo"
     table.write_bytes(MOUNTS.encode() + b"29 21 0:10 / /mnt/\xff\xfe rw - ext4 x rw\n")
-    monkeypatch.setattr(Path, "exists", lambda _: True)
+    monkeypatch.setattr(os.path, "exists", lambda _: True)
     assert is_network(Path(path), table) is is_remote
 
 

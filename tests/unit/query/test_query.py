@@ -260,3 +260,17 @@ with MetricsLake({str(tmp_path / "lake")!r}, state_dir={str(tmp_path / "state")!
 def test_what_the_package_does_not_have_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         query.nothing  # noqa: B018
+
+
+def test_where_there_is_no_temporary_folder_queries_stay_in_memory(tmp_path):
+    program = (
+        "import os, tempfile\n"
+        "def nowhere(): raise FileNotFoundError('No usable temporary directory found')\n"
+        "tempfile.gettempdir = nowhere\n"
+        "from metrics_lake import MetricsLake\n"
+        "with MetricsLake('lake', state_dir='state') as lake:\n"
+        "    lake.log_metric('r', 'm', 1.0)\n"
+        "    assert lake.sql('SELECT value FROM metrics').values() == [1.0]\n"
+        "    assert lake.best('m', mode='max').values('value') == [1.0]\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)
