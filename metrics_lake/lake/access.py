@@ -109,7 +109,9 @@ class LakeAccess:
 
     def _lake(self) -> LakeFile:
         if self._lake_file is None:
-            self._lake_file = require_lake(self._storage)
+            # Own points may wait for a lake that could not be made yet: there is no typing error then.
+            has_logged = self._writer.has_logged
+            self._lake_file = self._writer.connect() if has_logged else require_lake(self._storage)
         return self._lake_file
 
     def _reading(self) -> Reader:

@@ -136,6 +136,11 @@ class Writer(Journaling):
                 self._journal = journal
                 self._has_journal = True
 
+    @property
+    def has_logged(self) -> bool:
+        """True once a point was to be logged, whether or not the store could be reached."""
+        return self._journal is not None
+
     def connect(self) -> LakeFile:
         """Return the lake; make it if there is none.
 

@@ -229,6 +229,16 @@ def test_the_store_is_down_at_the_first_log(desk, monkeypatch):
     assert journal.parent.parent.name == writer.status("off").lake_id
 
 
+def test_a_read_finds_own_points_of_a_lake_that_could_not_be_made_yet(tmp_path, s3_url, s3_server, s3_proxy):
+    options = s3_server.options(endpoint_url=s3_proxy.url)
+    with MetricsLake(s3_url, storage_options=options, state_dir=tmp_path, flush_seconds=60) as lake:
+        s3_proxy.outage()
+        with pytest.warns(MetricsLakeWarning, match="cannot be reached"):
+            lake.log_metric("r", "m", 1.0)
+        s3_proxy.heal()
+        assert lake.get_metric("r", "m") == 1.0
+
+
 def test_points_of_a_process_that_never_reached_the_store_are_adopted(desk):
     desk.storage.is_down = True
     writer = desk.writer()
@@ -733,6 +743,22 @@ def test_damage_to_ones_own_segment_is_raised_once(desk):
     assert writer.status("off").pending_points == 0
 
 
+def test_a_state_folder_that_is_removed_under_a_writer_loses_nothing(desk):
+    writer = desk.writer()
+    log(writer, 1.0)
+    shutil.rmtree(desk.state)
+    log(writer, 2.0)
+    with pytest.warns(MetricsLakeWarning, match="removed by somebody"):
+        wait_until(lambda: writer.status("off").problems)
+    assert desk.values(writer) == [1.0, 2.0]
+    writer.flush()
+    log(writer, 3.0)
+    wait_until(lambda: not writer.status("off").problems)
+    assert [journal.name for journal in desk.journals()] == [writer.status("off").writer]
+    writer.flush()
+    assert desk.values() == [1.0, 2.0, 3.0]
+
+
 @pytest.mark.parametrize("how", ["cut", "gone", "garbage"])
 def test_a_segment_that_somebody_else_touched_stops_nothing(desk, how):
     writer = desk.writer()
@@ -741,6 +767,7 @@ def test_a_segment_that_somebody_else_touched_stops_nothing(desk, how):
     if how == "cut":
         os.truncate(file, file.stat().st_size - 70)
     elif how == "gone":
+        writer._segments[METRICS].release()  # nothing holds it any more
         file.unlink()
     else:
         file.write_bytes(b"\xff" * 500)
