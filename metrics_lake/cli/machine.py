@@ -140,12 +140,14 @@ def _journals(state: Path, storage: Storage, lake: LakeFile | None) -> Iterator[
             "Any command that opens the lake publishes them: metrics-lake recover",
         )
     if waiting["other"]:
+        names = sorted({each.parents[2].name for each in waiting["other"]})
         yield Found(
             "journals",
             "warn",
-            f"{_sized(waiting['other'])} of dead processes wait for other lakes",
-            "Run `metrics-lake recover --url …` with the url of each; an url that is gone for good leaves "
-            f"its journals below {state}.",
+            f"{_sized(waiting['other'])} of dead processes wait for other lakes: {', '.join(names[:3])}"
+            f"{f' and {len(names) - 3} more' if len(names) > 3 else ''}",
+            "Run `metrics-lake recover --url …` with the url of each (`doctor` says the id of a url's lake); "
+            f"of a lake that is gone for good, delete the folder of that name in {state}.",
         )
     if waiting["host"]:
         folders = sorted({str(each.parent.parent) for each in waiting["host"]})

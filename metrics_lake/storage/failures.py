@@ -135,7 +135,11 @@ _FORBIDDEN: Final = re.compile(r"^Forbidden\b|\b(?:401|403)\b")
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _DENIED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _NO_FOLDER: Final = frozenset({errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP})
+_NO_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE})
 _ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR})
+
+_MAX_REASON: Final = 500
+"""Characters: proxies answer with whole pages, libraries list all places where they looked."""
 
 _RIGHTS: Final = {"get": "GET", "list": "LIST", "delete": "DELETE", "put": "PUT", "put_new": "PUT"}
 
@@ -230,6 +234,9 @@ def store_error(
         lost: The names of options that were left behind when the storage was pickled.
     """
     code = code_of(error)
+    reason = f"{code}, {text}" if text else code
+    if len(reason) > _MAX_REASON:
+        reason = f"{reason[:_MAX_REASON]}…"
     context: dict[str, Any] = {
         "url": url,
         "bucket": bucket,
@@ -250,16 +257,16 @@ def store_error(
         return ObjectNotFoundError(f"There is no object {key!r} under {url}.", **context)
     if failure is Failure.DENIED:
         return PermissionDeniedError(
-            f"{what} was refused: {code}, {text}.", hint=_denied_hint(operation, code, lost), **context
+            f"{what} was refused: {reason}.", hint=_denied_hint(operation, code, lost), **context
         )
     if failure in (Failure.REFUSED, Failure.UNSUPPORTED, Failure.OUT_OF_RANGE, Failure.EXISTS):
         return RequestRefusedError(
-            f"The store does not accept {what}: {code}, {text}.",
+            f"The store does not accept {what}: {reason}.",
             hint="Check the url and the storage_options (endpoint, region, names).",
             **context,
         )
     return StorageError(
-        f"{what} failed: {code}, {text}.", hint="The store or the way to it is down or overloaded.", **context
+        f"{what} failed: {reason}.", hint="The store or the way to it is down or overloaded.", **context
     )
 
 
@@ -269,6 +276,8 @@ def _denied_hint(operation: str, code: str, lost: tuple[str, ...]) -> str:
             f"Credentials are never pickled ({', '.join(lost)} stayed behind): "
             "this process needs its own, from its environment or in storage_options."
         )
+    if code in ("RequestTimeTooSkewed", "RequestExpired"):
+        return "Set this machine's clock (NTP): it differs too much from the store's."
     if code in ("AccessDenied", "OSError", "403"):
         also = " (without LIST, S3 says this also of an absent object)" if operation == "get" else ""
         return f"This identity needs the right to {_RIGHTS.get(operation, operation)} there{also}."
@@ -309,4 +318,5 @@ def _local_error(error: OSError, url: str, operation: str, key: str) -> MetricsL
             hint="Name a folder: a part of this path is a file, too long, or a link that leads nowhere.",
             **context,
         )
-    return StorageError(f"{what} failed: {error}.", **context)
+    hint = "Close handles, or raise the limit (ulimit -n)." if error.errno in _NO_DESCRIPTORS else None
+    return StorageError(f"{what} failed: {error}.", hint=hint, **context)

@@ -92,8 +92,11 @@ def _checked_path(text: str) -> str:
         )
     slip = _ONE_SLASH.fullmatch(text)
     if slip is not None:
+        slashes = "///" if slip[1].lower() == "file" else "//"
         raise InvalidInputError(
-            f"{text!r} is neither a path nor a url.", hint=f"Did you mean {slip[1]}://{slip[2]}?", url=text
+            f"{text!r} is neither a path nor a url.",
+            hint=f"Did you mean {slip[1]}:{slashes}{slip[2]}?",
+            url=text,
         )
     return text
 
@@ -110,7 +113,14 @@ def _file_path(rest: str, text: str) -> str:
 
 
 def _absolute(path: str) -> str:
-    return os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 -- '..' is cut, links stay
+    try:
+        return os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 -- '..' is cut, links stay
+    except FileNotFoundError as error:
+        raise InvalidInputError(
+            f"{path!r} is relative to the working directory, which was deleted.",
+            hint="Name an absolute path, or go to a directory that exists.",
+            url=path,
+        ) from error
 
 
 def _without_user(scheme: str, rest: str, options: dict[str, Any]) -> str:

@@ -410,6 +410,14 @@ def test_the_module_is_light_and_says_what_to_install():
     assert answer.stderr.endswith('pip install "metrics-lake[cli]"\n')
 
 
+def test_the_package_runs_as_a_module():
+    answer = subprocess.run(
+        [sys.executable, "-m", "metrics_lake", "nonsense"], capture_output=True, text=True, check=False
+    )
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert answer.stderr.startswith("metrics-lake: No such command 'nonsense'")
+
+
 def test_a_shell_completes_commands_and_options(run):
     words = {"_METRICS_LAKE_COMPLETE": "bash_complete", "COMP_CWORD": "1"}
     assert run(COMP_WORDS="metrics-lake hi", **words).stdout == "plain,history\n"

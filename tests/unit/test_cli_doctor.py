@@ -114,6 +114,7 @@ def test_journals_of_other_lakes_machines_and_damaged_ones_are_told_apart(folder
         said = [each for each in state_of(storage, lake) if each.check == "journals"]
     assert [each.status for each in said] == ["warn"] * 4
     assert all("1 journal segment (10 bytes)" in each.what and each.hint for each in said)
+    assert "0" * 32 in said[1].what
     assert str(state / lake.lake_id / "another-host") in said[2].hint
 
 

@@ -28,7 +28,7 @@ from metrics_lake.errors import (
     StorageError,
 )
 from metrics_lake.storage import Creation, open_storage
-from metrics_lake.storage.failures import Failure, classify
+from metrics_lake.storage.failures import Failure, classify, store_error
 from metrics_lake.storage.options import redacted, without_secrets
 from metrics_lake.storage.urls import parse_url
 from metrics_lake.testing import StorageSuite
@@ -79,6 +79,20 @@ def test_local_paths_become_absolute(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []  # opening makes nothing
 
 
+def test_a_relative_path_in_a_deleted_directory_is_refused(tmp_path):
+    program = (
+        "import os, sys\n"
+        "from metrics_lake import MetricsLake\n"
+        "from metrics_lake.errors import InvalidInputError\n"
+        "os.rmdir(os.getcwd())\n"
+        "assert MetricsLake(sys.argv[1]).url == sys.argv[1]\n"
+        "try: MetricsLake()\n"
+        "except InvalidInputError as error: assert 'deleted' in str(error)\n"
+        "else: raise SystemExit(1)\n"
+    )
+    subprocess.run([sys.executable, "-c", program, "/a/lake"], check=True, cwd=tmp_path)
+
+
 def test_url_gives_options():
     place = parse_url("s3://k:s%2F1@bucket/a?endpoint_url=http%3A%2F%2Fhost:9&anon=false&profile=p")
     assert place.options == {
@@ -116,6 +130,7 @@ def test_options_come_before_what_the_url_says(s3_server, s3_url, s3_options):
         ("s3://bucket/a/../b", ""),
         ("s3:/bucket/a", "Did you mean s3://bucket/a"),
         ("file://a/b", "Did you mean file:///a/b"),
+        ("file:/a/b", "Did you mean file:///a/b"),
         ("s4://bucket", "s3://"),
         ("gc://bucket", "gcs://"),
         ("memroy://a", "memory://"),
@@ -303,6 +318,29 @@ def test_exceptions_are_classified(error, failure):
 
 def names(folder):
     return sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*"))
+
+
+def said_of(error):
+    text = str(error)
+    return str(
+        store_error(
+            classify(error), error, url="s3://b/a", bucket="b", operation="get", key="k", text=text, lost=()
+        )
+    )
+
+
+def test_a_store_whose_clock_differs_says_so():
+    assert "clock (NTP)" in said_of(boto("RequestTimeTooSkewed", 403))
+
+
+def test_an_error_without_a_text_is_named():
+    assert "failed: FSTimeoutError. The store" in said_of(FSTimeoutError())
+
+
+def test_a_page_in_an_answer_is_cut():
+    said = said_of(OSError(5, "<html>" + "x" * 10_000))
+    assert "<html>xxx" in said
+    assert len(said) < 1000
 
 
 def test_put_is_on_the_disk_before_and_after_it_has_its_name(local_url, monkeypatch):
