@@ -197,16 +197,11 @@ class PredictionVerbs(LakeAccess):
         >>> lake.prediction_metrics(glob("churn/*"), metrics=["num_predictions"]).values("value")
         [2.0, 2.0]
         """
-        return self._jobs().aggregate(
-            jobs,
-            metrics=metrics,
-            by=by,
-            every=every,
-            since=since,
-            until=until,
-            reference=reference,
-            confidence=confidence,
-        )
+        from metrics_lake.prediction_jobs import Aggregates, Span
+
+        span = Span(by=by, every=every, since=since, until=until)
+        stored = Aggregates(self._reading)
+        return stored.numbers(jobs, span, metrics=metrics, reference=reference, confidence=confidence)
 
     def prediction_curves(
         self,
@@ -258,17 +253,11 @@ class PredictionVerbs(LakeAccess):
         0.5 1.0 0.3
         1.0 1.0 0.2
         """
-        return self._jobs().curves(
-            jobs,
-            curve,
-            by=by,
-            every=every,
-            since=since,
-            until=until,
-            points=points,
-            bins=bins,
-            confidence=confidence,
-        )
+        from metrics_lake.prediction_jobs import Aggregates, Span
+
+        span = Span(by=by, every=every, since=since, until=until)
+        stored = Aggregates(self._reading)
+        return stored.curves(jobs, curve, span, points=points, bins=bins, confidence=confidence)
 
     def _jobs(self) -> PredictionJobs:
         from metrics_lake.prediction_jobs import PredictionJobs

@@ -12,6 +12,7 @@ than are those of a call that was killed. Whoever publishes rows or labels looks
 state, so of calls that run at the same time the last one sees what all of them have published.
 """
 
+from metrics_lake.prediction_jobs.aggregates import Aggregates, Span
 from metrics_lake.prediction_jobs.jobs import PredictionJobs
 
-__all__ = ["PredictionJobs"]
+__all__ = ["Aggregates", "PredictionJobs", "Span"]

@@ -1,4 +1,4 @@
-"""The three verbs of prediction jobs: log predictions, log labels, aggregate."""
+"""The two verbs that write to prediction jobs: log predictions, log labels."""
 
 from __future__ import annotations
 
@@ -10,26 +10,20 @@ import pyarrow as pa
 import pyarrow.compute
 
 from metrics_lake.errors import InvalidInputError, NotFoundError
-from metrics_lake.globs import Glob
-from metrics_lake.points import checked_timestamp
 from metrics_lake.prediction_jobs.answers import Answer, Coverage, Wanted, answer, checked_tags, point_rows
-from metrics_lake.prediction_jobs.reference import is_job, is_path, reference_state
-from metrics_lake.prediction_jobs.rows import as_rows, framed, within
-from metrics_lake.prediction_jobs.stored import WHOLE, Hits, Stored, View, marked, windows_of
-from metrics_lake.predictions import PredictionMetrics, curve_points, finalize
+from metrics_lake.prediction_jobs.reference import reference_of
+from metrics_lake.prediction_jobs.rows import as_rows, framed
+from metrics_lake.prediction_jobs.stored import WHOLE, Hits, Stored, View, marked
 from metrics_lake.predictions.keyed import keyed_rows, keyed_state, stored_columns
 from metrics_lake.predictions.late_labels import Labels, label_rows
 from metrics_lake.predictions.long import Long
-from metrics_lake.predictions.names import need_cells
 from metrics_lake.predictions.roles import every_text
-from metrics_lake.predictions.rollup import by_part, of_one_kind, one_job
 from metrics_lake.predictions.state import long_state
 from metrics_lake.progress import progress_bar
-from metrics_lake.resources import nearest, resource_key
-from metrics_lake.result import Result
 from metrics_lake.schema import GROUND_TRUTH, METRICS, PREDICTION_STATES, PREDICTIONS
 
 if TYPE_CHECKING:
+    from metrics_lake.predictions import PredictionMetrics
     from metrics_lake.reader import Reader
     from metrics_lake.writer import Durability, Writer
 
@@ -112,7 +106,9 @@ class PredictionJobs:
                 rows.select(stored_columns(spec)), spec, labels, part=name, resource=job, task=self._task(job)
             )
         changed = {name: marked(state, is_keyed=rows is not None and rows.num_rows > 0, every=every)}
-        against = None if reference is None else self._reference(reference, changed[name], task, options)
+        against = (
+            None if reference is None else reference_of(self._stored, reference, changed[name], task, options)
+        )
         wanted = Wanted(metrics, own, step, timestamp, against)
         # What a killed call left undone is done in the same breath.
         waiting = [each for each in view.stale if each != name]
@@ -176,64 +172,6 @@ class PredictionJobs:
                 found = self._answer(job, view, changed, wanted, _coverage(known, fits))
             stamp = now
         return self._conclude(job, view, changed, found, wanted, stamp, is_shared=True)
-
-    # -- numbers -------------------------------------------------------------------------------------------
-
-    def aggregate(
-        self,
-        jobs: Any,
-        *,
-        metrics: str | Sequence[str],
-        by: Any,
-        every: Any,
-        since: Any,
-        until: Any,
-        reference: Any,
-        confidence: float,
-    ) -> Result:
-        """Return numbers from the stored states of jobs, re-aggregated."""
-        names = self._job_ids(jobs)
-        has_cells = reference is not None or need_cells(metrics)
-        state = self._span(names, by, since, until, has_cells=has_cells)
-        against = None
-        if reference is not None:
-            against = self._reference(reference, state, None, {"by": by}, whole=not by)
-        if every is not None and len(names) > 1:
-            state = one_job(state, _asked(jobs))
-        if by:
-            state = by_part(state, by)
-        numbers = finalize(state, metrics, by=by, every=every, confidence=confidence, reference=against)
-        return Result(lambda: numbers)
-
-    def curves(
-        self,
-        jobs: Any,
-        curve: str | Sequence[str],
-        *,
-        by: Any,
-        every: Any,
-        since: Any,
-        until: Any,
-        **options: Any,
-    ) -> Result:
-        """Return points of curves from the stored states of jobs, re-aggregated."""
-        names = self._job_ids(jobs)
-        state = self._span(names, by, since, until)
-        if every is not None and len(names) > 1:
-            state = one_job(state, _asked(jobs))
-        if by:
-            state = by_part(state, by)
-        points = curve_points(state, curve, by=by, every=every, **options)
-        return Result(lambda: points)
-
-    def _span(self, names: Sequence[str], by: Any, since: Any, until: Any, *, has_cells: bool = True) -> Long:
-        """Return the stored states of jobs in a span of time; of all rows alone where no segment is kept."""
-        stored = within(
-            self._stored.states(names, whole=not by, has_cells=has_cells),
-            None if since is None else checked_timestamp(since, "since"),
-            None if until is None else checked_timestamp(until, "until"),
-        )
-        return of_one_kind(windows_of(Long.from_arrow(stored))[0])
 
     # -- steps ---------------------------------------------------------------------------------------------
 
@@ -349,19 +287,6 @@ class PredictionJobs:
         self._log_rows(METRICS, point_rows(job, found, wanted, clock), None)
         return found.metrics
 
-    def _reference(
-        self, reference: Any, state: Long, task: Any, options: Mapping[str, Any], *, whole: bool = False
-    ) -> Long:
-        """Return the state to compare with: of another job, or of data."""
-        if is_job(reference):
-            job = resource_key(reference)
-            states = self._stored.states([job], whole=whole)
-            if states.num_rows:
-                return windows_of(Long.from_arrow(states))[0]
-            if not is_path(reference):
-                raise self._no_job(job)
-        return reference_state(reference, state, task, options)
-
     def _task(self, job: str) -> str | None:
         """Return what the parts of a job that have labels turned out to be, or None."""
         tasks = set(self._stored.tasks(job)) - {"unknown"}
@@ -384,30 +309,9 @@ class PredictionJobs:
 
     # -- names ---------------------------------------------------------------------------------------------
 
-    def _job_ids(self, jobs: Any) -> list[str]:
-        asked = _listed(jobs)
-        names: dict[str, None] = {}
-        known = self._stored.resources()
-        for each in asked:
-            if isinstance(each, Glob):
-                names.update(dict.fromkeys(name for name in known if each.matches(name)))
-                continue
-            name = resource_key(each)
-            if name not in known:
-                raise self._no_job(name)
-            names[name] = None
-        if not names:
-            raise NotFoundError(f"no prediction job fits {jobs!r}.", hint="resources() lists what is there.")
-        return sorted(names)
-
-    def _no_job(self, job: str) -> NotFoundError:
-        near = nearest(job, self._stored.resources())
-        hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else "resources() lists what is there."
-        return NotFoundError(f"there is no prediction job {job!r}.", hint=hint, resource=job, near=near)
-
     def _no_keyed(self, job: str, view: View) -> NotFoundError:
         if not view.states:
-            return self._no_job(job)
+            return self._stored.no_job(job)
         return NotFoundError(
             f"{job!r} has no predictions with keys, so labels cannot find them.",
             hint="Log them again with key='…'.",
@@ -436,11 +340,3 @@ def _coverage(labels: Labels | None, fits: Mapping[str, int]) -> Coverage | None
         return None
     num_labels = labels.newest.height
     return Coverage(num_labels, num_labels - sum(fits.values()), labels.num_relabelled)
-
-
-def _listed(jobs: Any) -> list[Any]:
-    return list(jobs) if isinstance(jobs, list | tuple | set | frozenset) else [jobs]
-
-
-def _asked(jobs: Any) -> str:
-    return ", ".join(name.pattern if isinstance(name, Glob) else resource_key(name) for name in _listed(jobs))

@@ -6,39 +6,54 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from metrics_lake.errors import InvalidInputError
+from metrics_lake.prediction_jobs.stored import windows_of
 from metrics_lake.predictions.inputs import adapt
+from metrics_lake.predictions.long import Long
 from metrics_lake.predictions.state import long_state
+from metrics_lake.resources import resource_key
 
 if TYPE_CHECKING:
-    from metrics_lake.predictions.long import Long
+    from metrics_lake.prediction_jobs.stored import Stored
 
-__all__ = ["is_job", "reference_state"]
+__all__ = ["reference_of"]
 
 _SUFFIXES = (".parquet", ".parq", ".pq")
 
 
-def is_job(reference: Any) -> bool:
-    """Return whether a reference names a job rather than holds data."""
-    return isinstance(reference, str) or hasattr(type(reference), "__metrics_resource__")
+def reference_of(
+    stored: Stored, reference: Any, state: Long, task: Any, options: Mapping[str, Any], *, whole: bool = False
+) -> Long:
+    """Return the state to compare with: of another job, or of data.
+
+    Args:
+        stored: Has the job's states.
+        reference: A job, or data: the column that the predictions have, or a bare one of the same kind.
+        state: The predictions' state, which tells what is missing in ``options``; its head is enough.
+        task: As of the predictions.
+        options: ``prediction score weight by`` of the predictions, so far as they are known.
+        whole: Without the segments of a job.
+
+    Raises:
+        NotFoundError: There is no such job.
+        InvalidInputError: The data lack a column, or are of another kind.
+    """
+    if isinstance(reference, str) or hasattr(type(reference), "__metrics_resource__"):
+        job = resource_key(reference)
+        states = stored.states([job], whole=whole)
+        if states.num_rows:
+            return windows_of(Long.from_arrow(states))[0]
+        if not _is_path(reference):
+            raise stored.no_job(job)
+    return _data_state(reference, state, task, options)
 
 
-def is_path(reference: Any) -> bool:
+def _is_path(reference: Any) -> bool:
     """Return whether a text could be the path of Parquet files too."""
     return isinstance(reference, str) and ("://" in reference or reference.lower().endswith(_SUFFIXES))
 
 
-def reference_state(reference: Any, state: Long, task: Any, options: Mapping[str, Any]) -> Long:
-    """Return the state of data to compare with, read as the predictions were.
-
-    Args:
-        reference: The data: the column that the predictions have, or a bare one of the same kind.
-        state: The predictions' state, which tells what is missing in ``options``.
-        task: As of the predictions.
-        options: ``prediction score weight by`` of the predictions, so far as they are known.
-
-    Raises:
-        InvalidInputError: The data lack a column, or are of another kind.
-    """
+def _data_state(reference: Any, state: Long, task: Any, options: Mapping[str, Any]) -> Long:
+    """Return the state of data, read as the predictions were."""
     names, is_bare = _columns(reference)
     kinds = dict(state.head.select("state", "column").iter_rows())
     found: dict[str, Any] = {}

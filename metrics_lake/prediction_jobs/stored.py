@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 import pyarrow.compute
 
-from metrics_lake.errors import InvalidInputError
+from metrics_lake.errors import InvalidInputError, NotFoundError
 from metrics_lake.predictions.keyed import stored_columns
 from metrics_lake.predictions.late_labels import Labels, joined_keys
-from metrics_lake.predictions.schema import STATE_SCHEMA
+from metrics_lake.predictions.schema import LISTS, STATE_SCHEMA
 from metrics_lake.reader import Ids, Selection
+from metrics_lake.resources import nearest
 from metrics_lake.schema import GROUND_TRUTH, METRICS, PREDICTION_STATES, PREDICTIONS
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ pc: Any = pyarrow.compute  # pyarrow-stubs knows no Python scalars as arguments
 
 WHOLE: Final = ""
 """The part of a job that was logged without parts."""
+
+_CALL: Final = 'resource, part_id, "timestamp", writer'
+"""What tells the calls apart that stored states: one call's rows share time and writer."""
 
 _KEYED: Final = "keyed"
 _EVERY: Final = "every"
@@ -173,18 +177,29 @@ class Stored:
             newest_label=newest_label,
         )
 
-    def states(self, jobs: Sequence[str], *, whole: bool = False, has_cells: bool = True) -> pa.Table:
+    def states(self, jobs: Sequence[str], *, whole: bool = False, lists: Sequence[str] = LISTS) -> pa.Table:
         """Return the stored states of jobs, each part as its newest call left it.
 
         Args:
             jobs: Their ids.
             whole: Without the states of segments; each call has some of all rows.
-            has_cells: False leaves the cells of states away, which are nearly all of their bytes.
+            lists: The list columns to read; the others are NULL. Cells and ties are nearly all of the bytes.
         """
         only = " WHERE segment_key = ''" if whole else ""
-        columns = "*" if has_cells else "* EXCLUDE (cells, ties)"
-        sql = f"SELECT {columns} FROM {{points}}{only} ORDER BY writer, seq"
-        rows = _newest_calls(self._query(PREDICTION_STATES, jobs, sql))
+        left_out = ", ".join(name for name in LISTS if name not in lists)
+        columns = f"* EXCLUDE ({left_out})" if left_out else "*"
+        reader = self._reading().table(PREDICTION_STATES)
+        selection = Selection(Ids(tuple(jobs)))
+
+        def answer(snapshot: Snapshot) -> pa.Table:
+            # Which calls count is asked first: the lists of those that were replaced are the bulk of a job
+            # whose labels came in many pieces.
+            calls = reader.run(snapshot, selection, f"SELECT DISTINCT {_CALL} FROM {{points}}")
+            source = f"{{points}} SEMI JOIN newest USING ({_CALL})"
+            sql = f"SELECT {columns} FROM {source}{only} ORDER BY writer, seq"
+            return reader.run(snapshot, selection, sql, newest=_newest(calls))
+
+        rows = reader.read(answer)
         rows = rows.rename_columns({"timestamp": "created"})
         for field in STATE_SCHEMA:
             if field.name not in rows.column_names:
@@ -254,6 +269,12 @@ class Stored:
         found = self._query(PREDICTION_STATES, None, "SELECT DISTINCT resource FROM {points}")
         return sorted(map(str, found.column("resource").to_pylist()))
 
+    def no_job(self, job: str) -> NotFoundError:
+        """Return the error that says that there is no such job."""
+        near = nearest(job, self.resources())
+        hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else "resources() lists what is there."
+        return NotFoundError(f"there is no prediction job {job!r}.", hint=hint, resource=job, near=near)
+
     def _rows(self, table: str, job: str, sql: str) -> list[dict[str, Any]]:
         """Return a query's rows, without running it where a job has nothing in the table."""
         reader = self._reading().table(table)
@@ -298,19 +319,8 @@ def windows_of(state: Long) -> tuple[Long, set[str]]:
     return state.with_params(plain), lengths
 
 
-def _newest_calls(rows: pa.Table) -> pa.Table:
-    """Return of each part of each job the rows of its newest call: one call's rows share time and writer."""
-    if not rows.num_rows:
-        return rows
-    calls = rows.group_by(["resource", "part_id", "timestamp", "writer"]).aggregate([])
-    newest = {}
-    for row in calls.sort_by([("timestamp", "ascending"), ("writer", "ascending")]).to_pylist():
-        newest[row["resource"], row["part_id"]] = row
-    if len(newest) == calls.num_rows:
-        return rows
-    wanted = pa.Table.from_pylist(list(newest.values()), schema=calls.schema)
-    numbered = rows.select(wanted.column_names).append_column(
-        "row", pc.cumulative_sum(pa.repeat(pa.scalar(1), rows.num_rows), start=-1)
-    )
-    kept = numbered.join(wanted, wanted.column_names, join_type="left semi").column("row")
-    return rows.take(pc.take(kept, pc.sort_indices(kept)))
+def _newest(calls: pa.Table) -> pa.Table:
+    """Return the newest call of each part of each job."""
+    ordered = calls.sort_by([("timestamp", "ascending"), ("writer", "ascending")])
+    newest = {(row["resource"], row["part_id"]): row for row in ordered.to_pylist()}
+    return pa.Table.from_pylist(list(newest.values()), schema=calls.schema)

@@ -17,7 +17,7 @@ from metrics_lake.tags import tags_from_key, tags_key
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["by_part", "of_one_kind", "one_job", "rolled_up"]
+__all__ = ["by_part", "in_windows", "of_one_kind", "one_job", "rolled_up"]
 
 _ONE_OF: Final = ("numbers", "labels", "scores")
 """The kinds of states of which every part has one."""
@@ -43,26 +43,27 @@ def rolled_up(state: Long, *, by: Any = "stored", every: Any = "stored") -> Long
 
 
 def one_job(state: Long, name: str) -> Long:
-    """Return the states of several jobs as those of one: the parts stay apart by their jobs' names.
-
-    Raises:
-        InvalidInputError: Two jobs predict different things.
-    """
+    """Return the states of several jobs as those of one: the parts stay apart by their jobs' names."""
     part = pl.concat_str("resource", "part_id", separator=_BEHIND_JOB)
-    return of_one_kind(state.with_head(part.alias("part_id"), pl.lit(name).alias("resource")))
+    return state.with_head(part.alias("part_id"), pl.lit(name).alias("resource"))
 
 
-def of_one_kind(states: Long) -> Long:
+def of_one_kind(states: Long, among: Long | None = None) -> Long:
     """Return the states of jobs without those of no rows that are of another kind than the job's others.
+
+    Args:
+        states: The states.
+        among: All states of the jobs, of which these are some; their heads are enough. None: these are all.
 
     Raises:
         InvalidInputError: Two parts of a job predict different things, whose numbers would stand side by
             side.
     """
-    if states.head.select(pl.struct("resource", "part_id").n_unique()).item() < 2:
+    head = states.head if among is None else among.head
+    if head.select(pl.struct("resource", "part_id").n_unique()).item() < 2:
         return states
     pair = ["resource", "state", "column"]
-    filled = states.head.filter(pl.col("n") > 0).unique(pair, maintain_order=True)
+    filled = head.filter(pl.col("n") > 0).unique(pair, maintain_order=True)
     kinds = filled.filter(pl.col("state").is_in(_ONE_OF)).sort("resource", "part_id")
     for (job,), several in kinds.group_by("resource", maintain_order=True):
         if several.height > 1:
@@ -83,8 +84,13 @@ def of_one_kind(states: Long) -> Long:
     return states.filter(empty | pl.col("gid").is_in(kept))
 
 
-def by_part(state: Long, by: Any) -> Long:
+def by_part(state: Long, by: Any, *, may_lack: bool = False) -> Long:
     """Return stored states by the segments that are wanted, of each part those that it has.
+
+    Args:
+        state: The states.
+        by: The segment columns.
+        may_lack: Whether no state need have segments with these columns.
 
     Raises:
         InvalidInputError: ``by`` is no column or list of columns.
@@ -94,8 +100,28 @@ def by_part(state: Long, by: Any) -> Long:
         return _segmented(state, by)  # of a span of time without any
     units = pl.concat_str("resource", pl.col("part_id").fill_null(""), separator=_BEHIND_JOB)
     jobs = dict(state.head.select(units.alias("unit"), "resource").iter_rows())
-    parts = _segmented(state.with_head(units.alias("resource")), by)
+    parts = _segmented(state.with_head(units.alias("resource")), by, may_lack=may_lack)
     return parts.with_head(pl.col("resource").replace_strict(jobs, return_dtype=pl.String))
+
+
+def in_windows(state: Long, every: Any) -> Long:
+    """Return the states of windows merged into longer ones; those of no window stay what they are.
+
+    Raises:
+        InvalidInputError: A stored window does not fit into one of ``every``.
+    """
+    text = every_text(every)
+    start = pl.col("window_start").dt.truncate(text)
+    end = start.dt.offset_by(text)
+    crossing = state.head.filter(pl.col("window_end") > end)
+    if crossing.height:
+        raise InvalidInputError(
+            f"every={every!r}: a stored window of {crossing['window_start'][0]} to "
+            f"{crossing['window_end'][0]} does not fit into one window.",
+            hint="Pass a multiple of the stored windows, or every='stored'.",
+            argument="every",
+        )
+    return state.with_head(start.alias("window_start"), end.alias("window_end")).merged(_same_parts)
 
 
 def _total(state: Long) -> Long:
@@ -108,23 +134,10 @@ def _windowed(state: Long, every: Any) -> Long:
     total = _total(state)
     if every is None:
         return total
-    text = every_text(every)
-    start = pl.col("window_start").dt.truncate(text)
-    end = start.dt.offset_by(text)
-    inside = state.filter(pl.col("window_start").is_not_null())
-    crossing = inside.head.filter(pl.col("window_end") > end)
-    if crossing.height:
-        raise InvalidInputError(
-            f"every={every!r}: a stored window of {crossing['window_start'][0]} to "
-            f"{crossing['window_end'][0]} does not fit into one window.",
-            hint="Pass a multiple of the stored windows, or every='stored'.",
-            argument="every",
-        )
-    longer = inside.with_head(start.alias("window_start"), end.alias("window_end")).merged(_same_parts)
-    return Long.concat([total, longer])
+    return Long.concat([total, in_windows(state.filter(pl.col("window_start").is_not_null()), every)])
 
 
-def _segmented(state: Long, by: Any) -> Long:
+def _segmented(state: Long, by: Any, *, may_lack: bool = False) -> Long:
     total = state.filter(pl.col("segment_key") == "")
     columns = [] if by is None else listed(by)
     if not all(isinstance(name, str) for name in columns):
@@ -143,6 +156,8 @@ def _segmented(state: Long, by: Any) -> Long:
         if names.issuperset(columns):
             of_job = having.setdefault(job, {})
             of_job[names] = of_job.get(names, 0) + count
+    if not having and may_lack:
+        return total
     if not having:
         known = sorted({name for tags in keys.values() for name in tags})
         raise NotFoundError(

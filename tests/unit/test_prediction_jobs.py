@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
+from polars.testing import assert_frame_equal
 from sklearn import metrics as sk
 
 from metrics_lake import MetricsLake, glob
@@ -347,6 +348,57 @@ def test_many_jobs_become_one_series(lake):
     assert_same_numbers(found, one_pass(frame, score="p", truth="y", time="at", every="1w"))
     each = lake.prediction_metrics(["churn/3", "churn/1"], metrics=["num_predictions"])
     assert each.values("resource") == ["churn/1", "churn/3"]
+
+
+def frame_of(points):
+    """Return points of curves as a frame."""
+    segments = points.column("segment").cast(
+        pa.list_(pa.struct([("key", pa.string()), ("value", pa.string())]))
+    )
+    return pl.from_arrow(points.set_column(points.column_names.index("segment"), "segment", segments))
+
+
+@pytest.mark.parametrize("every", [None, "1d", "3d"])
+@pytest.mark.parametrize("by", [None, "country"])
+@pytest.mark.parametrize("against", [None, "job", "data"])
+def test_many_jobs_are_worked_on_a_few_at_a_time(lake, monkeypatch, every, by, against):
+    frame = scored(900).sort("at")
+    options = {"score": "p", "truth": "y", "time": "at", "every": "1d"}
+    for number, rows in enumerate(frame.iter_slices(180)):
+        kept = rows.drop("id", "w", "country") if number == 1 else rows.drop("id", "w")
+        own = {} if number == 1 else {"by": "country"}
+        lake.log_prediction_metrics(f"churn/{number}", kept, part="a", **options, **own)
+    lake.log_prediction_metrics("churn/2", frame[:0].select("p", "y"), prediction="p", truth="y", part="none")
+    lake.log_prediction_metrics("churn/3", frame[360:540].drop("id", "w"), part="a", **options)
+    asked = {"by": by, "every": every, "since": START + DAY}
+    reference = {None: None, "job": "churn/0", "data": frame[:200].select("p", "y")}[against]
+    drawn = ["roc", "calibration", "scores"]
+
+    def found():
+        numbers = lake.prediction_metrics(glob("churn/*"), metrics="all", reference=reference, **asked)
+        return numbers.arrow(), lake.prediction_curves(glob("churn/*"), drawn, **asked).arrow()
+
+    at_once, curves = found()
+    monkeypatch.setattr("metrics_lake.prediction_jobs.aggregates._MANY_CELLS", 300)
+    in_groups, curves_in_groups = found()
+    assert in_groups.num_rows > 100
+    assert in_groups.column("resource").equals(at_once.column("resource"))
+    assert_same_numbers(in_groups, at_once)
+    assert_frame_equal(frame_of(curves_in_groups), frame_of(curves), rel_tol=1e-9)
+
+
+@pytest.mark.parametrize("many", [1, 1 << 20])
+def test_jobs_that_predict_different_things_are_no_series(lake, monkeypatch, many):
+    monkeypatch.setattr("metrics_lake.prediction_jobs.aggregates._MANY_CELLS", many)
+    for day in range(2):
+        rows = {"p": [0.1, 0.9], "q": [1.5, 2.5], "at": [START + day * DAY] * 2}
+        own = {"prediction": "q"} if day else {"score": "p"}
+        lake.log_prediction_metrics(f"job/{day}", pl.DataFrame(rows), time="at", every="1d", **own)
+    assert len(lake.prediction_metrics(glob("job/*"), metrics=["num_predictions"])) == 2
+    with pytest.raises(InvalidInputError, match="predict different things: 'job/0' has scores"):
+        lake.prediction_metrics(glob("job/*"), every="1w")
+    with pytest.raises(NotFoundError, match="no stored segments"):
+        lake.prediction_metrics(glob("job/*"), by="country")
 
 
 @pytest.mark.parametrize("url", ["{folder}/lake", "memory://{folder}/lake"])
