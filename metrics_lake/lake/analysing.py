@@ -125,10 +125,14 @@ class AnalysisVerbs(LakeAccess):
             whichever fits all of a column. A metric called ``resource`` is the column ``metrics/resource``.
 
         Raises:
-            AmbiguousSeriesError: As in ``best``.
+            AmbiguousSeriesError: As in ``best``, for metrics that are asked for by their ids.
             InvalidInputError: As in ``best``.
             LakeNotFoundError: There is no lake under the url.
             SnapshotExpired: What ``at`` names is gone.
+
+        Warns:
+            MetricsLakeWarning: ``tags`` is None, and metrics that were not asked for by their ids are left
+                out, because a resource has several tagged series of them and no untagged one; it names them.
 
         >>> lake = MetricsLake(tmp / "lake")
         >>> lake.log_metrics("digits/1", {"acc": 0.9, "params": {"layers": [64, 64]}})

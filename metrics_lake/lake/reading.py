@@ -73,9 +73,12 @@ class ReadVerbs(LakeAccess):
 
         Args:
             resource: What was measured.
-            tags: As in ``get_metric``; with None a metric that has several tagged series and no untagged one
-                raises.
+            tags: As in ``get_metric``.
             at: As in ``get_metric``.
+
+        Warns:
+            MetricsLakeWarning: ``tags`` is None, and metrics that have several tagged series and no untagged
+                one are left out; it names them.
 
         >>> lake = MetricsLake(tmp / "lake")
         >>> lake.log_metrics("digits/run-1", {"acc": 0.9, "epochs": 3})

@@ -19,12 +19,20 @@ from metrics_lake.reader.table import has_later
 from metrics_lake.tags import tags_from_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
     from metrics_lake.commits import Snapshot
     from metrics_lake.reader.table import TableReader
 
-__all__ = ["EXACT_COLUMNS", "Overview", "ambiguous_series", "check_unambiguous", "one_series"]
+__all__ = [
+    "EXACT_COLUMNS",
+    "Overview",
+    "ambiguous_series",
+    "check_unambiguous",
+    "one_series",
+    "without_ambiguous",
+    "without_ambiguous_warning",
+]
 
 pc: Any = pyarrow.compute  # pyarrow-stubs knows no Python scalars as arguments
 
@@ -155,6 +163,32 @@ def check_unambiguous(chosen: pa.Table, summary: pa.Table) -> None:
     metric: Any = ambiguous.column("metric")[0].as_py()
     own = Selection(Ids((resource,)), Ids((metric,))).series_of(summary)
     raise ambiguous_series(resource, metric, own.column("tags_key").to_pylist())
+
+
+def without_ambiguous(chosen: pa.Table, named: Collection[str]) -> tuple[pa.Table, list[str]]:
+    """Return series without the metrics that are ambiguous anywhere, and which these are, but for named ones.
+
+    Args:
+        chosen: What ``one_series`` returned.
+        named: The metrics that were asked for by their ids.
+    """
+    ambiguous: list[Any] = pc.unique(
+        chosen.filter(chosen.column("is_ambiguous")).column("metric")
+    ).to_pylist()
+    left_out = sorted(set(ambiguous).difference(named))
+    if not left_out:
+        return chosen, []
+    is_left_out = pc.is_in(chosen.column("metric"), value_set=pa.array(left_out, pa.string()))
+    return chosen.filter(pc.invert(is_left_out)), left_out
+
+
+def without_ambiguous_warning(metrics: Sequence[str]) -> str:
+    """Return the text that says which metrics were left out by ``without_ambiguous``."""
+    shown = ", ".join(map(repr, metrics[:5])) + (f" and {len(metrics) - 5} more" if len(metrics) > 5 else "")
+    return (
+        f"Left out: {shown}, of which a resource has several tagged series and no untagged one. "
+        "Say which with tags={…}, or take all with history()."
+    )
 
 
 def ambiguous_series(resource: str, metric: str, keys: Iterable[Any]) -> AmbiguousSeriesError:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.compute
 
 from metrics_lake import query, series
-from metrics_lake.errors import InvalidInputError
+from metrics_lake.errors import InvalidInputError, MetricsLakeWarning
 from metrics_lake.points import checked_step
 from metrics_lake.reader.cells import cell_column, is_exact, numbers_column
-from metrics_lake.reader.overview import EXACT_COLUMNS, Overview, check_unambiguous, one_series
+from metrics_lake.reader.overview import (
+    EXACT_COLUMNS,
+    Overview,
+    check_unambiguous,
+    one_series,
+    without_ambiguous,
+    without_ambiguous_warning,
+)
 from metrics_lake.reader.selection import Ids, IdsLike, Selection, Steps
 from metrics_lake.resources import check_id, nearest
 from metrics_lake.result import Exact, Result
@@ -122,10 +130,13 @@ def compare(
         if names is None:
             names = overview.resource_ids(wanted)
         summary = overview.series(Ids(tuple(names)) if wanted or condition else None, asked)
-        chosen = one_series(summary, key)
+        literal = () if asked is None else asked.names
+        chosen, left_out = without_ambiguous(one_series(summary, key), literal)
         check_unambiguous(chosen, summary)
+        if left_out:
+            warnings.warn(without_ambiguous_warning(left_out), MetricsLakeWarning, stacklevel=2)
         present = sorted(pc.unique(chosen.column("metric")).to_pylist())
-        columns = list(asked.names) if asked is not None else []
+        columns = list(literal)
         columns += [each for each in present if each not in columns]
         return _wide(names, columns, _cells(overview, chosen, stat))
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
+import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from metrics_lake.commits import Snapshot, snapshot_from_text
-from metrics_lake.errors import InvalidInputError, NotFoundError
+from metrics_lake.errors import AmbiguousSeriesError, InvalidInputError, MetricsLakeWarning, NotFoundError
 from metrics_lake.points import checked_step, checked_timestamp
 from metrics_lake.reader.cache import ByteCache
 from metrics_lake.reader.drawing import draw
 from metrics_lake.reader.history import copied_rows, history_query, list_resources, rows_to_copy
-from metrics_lake.reader.overview import Overview, ambiguous_series
+from metrics_lake.reader.overview import Overview, ambiguous_series, without_ambiguous_warning
 from metrics_lake.reader.recent import SCAN_ROWS
 from metrics_lake.reader.selection import Ids, IdsLike, Selection, Steps, StepsLike
 from metrics_lake.reader.table import TableReader
@@ -181,22 +182,32 @@ class Reader:
             at: As for ``latest``.
 
         Raises:
-            AmbiguousSeriesError: ``tags`` is None and a metric has several tagged series and no untagged one.
             SnapshotExpired: The version or snapshot asked for is gone.
+
+        Warns:
+            MetricsLakeWarning: ``tags`` is None and metrics are left out that have several tagged series and
+                no untagged one.
         """
         wanted = None if tags is None else tags_key(canonical_tags(tags))
         pinned, instant = self.moment(METRICS, at)
         table = self.table()
 
-        def answer(snapshot: Snapshot) -> dict[str, Point]:
-            found = {}
+        def answer(snapshot: Snapshot) -> tuple[dict[str, Point], list[str]]:
+            found, left_out = {}, []
             for metric, latest in table.latest_points(snapshot, resource, instant).items():
-                key = _series(latest, wanted, resource, metric)
+                try:
+                    key = _series(latest, wanted, resource, metric)
+                except AmbiguousSeriesError:
+                    left_out.append(metric)
+                    continue
                 if key is not None and key in latest:
                     found[metric] = table.uncut(snapshot, resource, metric, latest[key])
-            return found
+            return found, left_out
 
-        return table.read(answer, pinned)
+        found, left_out = table.read(answer, pinned)
+        if left_out:
+            warnings.warn(without_ambiguous_warning(left_out), MetricsLakeWarning, stacklevel=3)
+        return found
 
     # ---- what is there -------------------------------------------------------------------------------------
 

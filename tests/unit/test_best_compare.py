@@ -7,7 +7,7 @@ from decimal import Decimal
 import pyarrow as pa
 import pytest
 
-from metrics_lake import AmbiguousSeriesError, LakeNotFoundError, MetricsLake, glob
+from metrics_lake import AmbiguousSeriesError, LakeNotFoundError, MetricsLake, MetricsLakeWarning, glob
 from metrics_lake.errors import InvalidInputError
 
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -102,8 +102,28 @@ def test_one_series_a_resource(lake):
     with pytest.raises(AmbiguousSeriesError, match=r"'m' of 'tagged' has 2 series: \{'fold': '1'\}"):
         lake.best("m", mode="max").rows()
     with pytest.raises(AmbiguousSeriesError):
-        lake.compare(None).rows()
+        lake.compare(None, ["m"]).rows()
     assert lake.best("m", mode="max", resources="both").values() == [1.0]
+
+
+@pytest.mark.parametrize("asked", [None, glob("*")])
+def test_what_has_several_series_is_left_out_of_a_whole_table_with_a_warning(lake, asked):
+    lake.log_metrics("a", {"m": 1.0, "acc": 0.5})
+    for rank in range(8):
+        lake.log_metric("b", "m", 2.0, tags={"rank": rank})
+        for number in range(6):
+            lake.log_metric("b", f"x{number}", 2.0, tags={"rank": rank})
+    with pytest.warns(
+        MetricsLakeWarning, match=r"Left out: 'm', 'x0', 'x1', 'x2', 'x3' and 2 more, of which"
+    ):
+        rows = lake.compare(None, asked).rows()
+    assert rows == [{"resource": "a", "acc": 0.5}, {"resource": "b", "acc": None}]
+    with pytest.warns(MetricsLakeWarning, match="Left out: 'm', "):
+        assert lake.latest_metrics("b") == {}
+    assert lake.latest_metrics("a") == {"acc": 0.5, "m": 1.0}
+    assert lake.compare(None, tags={"rank": 3}).columns == ["resource", "m", *(f"x{n}" for n in range(6))]
+    with pytest.raises(AmbiguousSeriesError):
+        lake.compare(None, [glob("a*"), "x1"]).rows()
 
 
 def test_who_takes_part(lake):

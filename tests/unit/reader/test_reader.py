@@ -12,6 +12,7 @@ from metrics_lake.errors import (
     AmbiguousSeriesError,
     CorruptObjectError,
     InvalidInputError,
+    MetricsLakeWarning,
     NotFoundError,
     ObjectNotFoundError,
     SnapshotExpired,
@@ -83,8 +84,8 @@ def test_the_untagged_series_comes_first_then_the_only_one(lake):
     with pytest.raises(AmbiguousSeriesError, match="fold") as caught:
         reader.latest("run", "acc")
     assert caught.value.series == [{"fold": "1"}, {"fold": "2"}]
-    with pytest.raises(AmbiguousSeriesError):
-        reader.latest_metrics("run")
+    with pytest.warns(MetricsLakeWarning, match="Left out: 'acc'"):
+        assert reader.latest_metrics("run") == {}
     assert value(reader.latest("run", "acc", tags={"fold": 2})) == 2.0
     assert value(reader.latest_metrics("run", tags={"fold": 1})["acc"]) == 1.0
     lake.publish(lake.log_rows("run", "acc", [3.0]))
