@@ -16,6 +16,7 @@ from metrics_lake import __version__
 from metrics_lake.cli import analysing, doctor, inspecting, reading, report, ui, upkeep, writing
 from metrics_lake.cli.codes import FAILURE, STOPPED, USAGE, code_of
 from metrics_lake.cli.place import LakeCommand, LakeGroup, Place
+from metrics_lake.cli.words import in_shell
 from metrics_lake.errors import MetricsLakeError
 from metrics_lake.printing import printable
 
@@ -119,7 +120,8 @@ def run(arguments: Sequence[str]) -> int:
     except click.Abort:
         return _failed("stopped", STOPPED, is_debug=False)
     except MetricsLakeError as error:
-        return _failed(str(error), code_of(error, is_past="--at" in arguments), is_debug)
+        hint = f" {in_shell(error.hint)}" if error.hint else ""
+        return _failed(f"{error.message}{hint}", code_of(error, is_past="--at" in arguments), is_debug)
     except OSError as error:
         # A file that the user named: the lake's own failures are StorageErrors.
         named = f"{error.filename}: " if error.filename else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 import click
@@ -10,6 +11,7 @@ from metrics_lake.cli.codes import INTEGRITY
 from metrics_lake.cli.output import Rows, chosen_format, note, write_rows
 from metrics_lake.cli.parameters import format_option, table_option
 from metrics_lake.cli.place import LakeCommand, Place
+from metrics_lake.cli.words import in_shell
 
 __all__ = ["COMMANDS"]
 
@@ -38,6 +40,8 @@ def verify(place: Place, table: str | None, form: str | None) -> int:
     """Read everything and name what is wrong, with what to do; exit code 4 if anything is damaged."""
     with place.reading() as lake:
         report = lake.inspect.verify(table)
+    findings = tuple(replace(each, hint=in_shell(each.hint)) for each in report.findings)
+    report = replace(report, findings=findings)
     lines = str(report).splitlines()
     if chosen_format(form) == "table":
         for line in lines[1:]:

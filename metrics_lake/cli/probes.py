@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["examine"]
 
+_PREFIX: Final = "_doctor/"
+_LEFT_SECONDS: Final = 3600.0
 _FULL_INBOX: Final = 500
 _SKEW_SECONDS: Final = 5.0
 """Stores keep whole seconds, and a request takes its time: less is no skew."""
@@ -109,7 +111,7 @@ def _credentials_hint(storage: Storage, error: MetricsLakeError) -> str:
 
 def _rights(storage: Storage, lake: LakeFile | None, *, with_writes: bool) -> Iterator[Found]:
     try:
-        storage.list("_doctor/")
+        storage.list(_PREFIX)
     except MetricsLakeError as error:
         yield Found(
             "list", "fail", error.message, "Readers and writers need GET and LIST: grant LIST on the prefix."
@@ -135,7 +137,7 @@ def _parent(folder: Path) -> Found:
 
 
 def _writes(storage: Storage, lake: LakeFile | None) -> Iterator[Found]:
-    key = f"_doctor/{uuid.uuid4().hex}"
+    key = f"{_PREFIX}{uuid.uuid4().hex}"
     before = time.time()
     try:
         is_new = storage.put_new(key, b"first")
@@ -188,7 +190,7 @@ def _exclusive(storage: Storage, key: str, lake: LakeFile | None, *, is_new: boo
 
 def _clock(storage: Storage, key: str, before: float, after: float) -> Iterator[Found]:
     try:
-        found = next((each.modified for each in storage.list("_doctor/") if each.key == key), 0.0)
+        found = next((each.modified for each in storage.list(_PREFIX) if each.key == key), 0.0)
     except MetricsLakeError:
         return  # told by the probe of LIST
     if not found:
@@ -210,7 +212,7 @@ def _clock(storage: Storage, key: str, before: float, after: float) -> Iterator[
 
 def _delete(storage: Storage, key: str) -> Found:
     try:
-        storage.delete([key])
+        storage.delete([key, *_left_behind(storage, key)])
     except PermissionDeniedError:
         return Found(
             "delete",
@@ -221,6 +223,15 @@ def _delete(storage: Storage, key: str) -> Found:
     except MetricsLakeError as error:
         return Found("delete", "fail", error.message, f"Delete {key} by hand.")
     return Found("delete", "ok", "allowed")
+
+
+def _left_behind(storage: Storage, key: str) -> list[str]:
+    """Return what examinations that were killed, or had no right to delete, left long before this one."""
+    try:
+        found = {each.key: each.modified for each in storage.list(_PREFIX)}
+    except MetricsLakeError:
+        return []  # told by the probe of LIST
+    return [each for each, modified in found.items() if modified < found.get(key, 0.0) - _LEFT_SECONDS]
 
 
 # ---- the lake ---------------------------------------------------------------------------------------------

@@ -197,6 +197,14 @@ def test_maintenance(run, lake_folder):
     assert "holds no points" in run("ls", **url).stderr
 
 
+def test_findings_name_commands(run, lake_folder):
+    (data,) = lake_folder.glob("metrics/month=*/*.parquet")
+    data.with_name(f"{'0' * 32}.parquet").write_bytes(data.read_bytes())
+    (orphan,) = rows(run("verify", "--url", lake_folder))
+    assert orphan["code"] == "orphan"
+    assert "`metrics-lake vacuum`" in orphan["hint"]
+
+
 def test_damage_is_code_4_wherever_it_is_met(run, lake_folder):
     data = next(lake_folder.glob("metrics/month=*/*.parquet"))
     whole = bytearray(data.read_bytes())

@@ -435,6 +435,7 @@ def test_several_tagged_series_ask_which(run, folder):
     code, _, err = run("get", "cv", "acc", "--url", "lake")
     assert code == 2
     assert "2 series" in err
+    assert "--tag KEY=VALUE" in err
     assert run("get", "cv", "acc", "--tag", "fold=2", "--url", "lake")[1] == "0.2\n"
 
 

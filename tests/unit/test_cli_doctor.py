@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 import pytest
@@ -55,6 +56,15 @@ def test_all_is_well_and_nothing_is_left(folder):
     }
     assert sorted(path for path in folder.rglob("*") if path.is_file()) == before
     assert "put" not in found(Place(str(folder)), with_writes=False)
+
+
+def test_what_an_examination_left_that_was_killed_is_deleted_by_a_later_one(folder):
+    (folder / "_doctor").mkdir()
+    for name in ("old", "new"):
+        (folder / "_doctor" / name).touch()
+    os.utime(folder / "_doctor" / "old", (0, 0))
+    assert found(Place(str(folder)))["delete"].status == "ok"
+    assert [path.name for path in (folder / "_doctor").iterdir()] == ["new"]
 
 
 def test_a_reader_on_s3_is_told_that_it_can_only_read(s3_server, s3_url):
