@@ -165,6 +165,11 @@ class Snapshot:
         return snapshot_to_text(self)
 
     @property
+    def is_void(self) -> bool:
+        """Whether there is no object of the table at all: nothing was ever published, or all was deleted."""
+        return self.log.version < 0 and not self.listed
+
+    @property
     def num_listed(self) -> int:
         """The number of objects in the inbox, consumed ones included."""
         return len(self.listed)

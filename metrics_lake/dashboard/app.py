@@ -16,56 +16,49 @@ def _():
     import marimo as mo
 
     from metrics_lake import panels
-    from metrics_lake.dashboard import jobs, leaderboards, look, tables, zooming
-    from metrics_lake.dashboard.catalogue import catalogue
+    from metrics_lake.dashboard import jobs, leaderboards, look, tables, watching, zooming
     from metrics_lake.dashboard.choices import Choices
     from metrics_lake.dashboard.offered import offered
 
     lake = offered()
     choices = Choices(mo.query_params())
     dark = mo.app_meta().theme == "dark"
-    return catalogue, choices, dark, jobs, lake, leaderboards, look, mo, panels, tables, zooming
+    return choices, dark, jobs, lake, leaderboards, look, mo, panels, tables, watching, zooming
 
 
 # ---- what is new ------------------------------------------------------------------------------------------
 
 
 @app.cell
-def _(lake, mo):
+def _(lake, mo, watching):
     every = mo.ui.refresh(options=["2s", "5s", "30s", "5m"], default_interval="5s")
-    get_version, set_version = mo.state(str(lake.snapshot()))
-    get_names, set_names = mo.state(None)
-    return every, get_names, get_version, set_names, set_version
+    _seen = watching.look(lake)
+    get_seen, set_seen = mo.state(_seen)
+    get_version, set_version = mo.state(_seen.version)
+    get_names, set_names = mo.state(_seen.holds.names)
+    return every, get_names, get_seen, get_version, set_names, set_seen, set_version
 
 
 @app.cell
-def _(every, get_version, lake, set_version):
+def _(every, get_names, get_seen, lake, set_names, set_seen, set_version, watching):
     every.value  # each tick looks
-    if (_now := str(lake.snapshot())) != get_version():
-        set_version(_now)
+    _last = get_seen()
+    if (_now := watching.look(lake, _last)) != _last:
+        set_seen(_now)
+        if _now.is_news_after(_last):
+            set_version(_now.version)
+        if _now.holds.names != get_names() or (_last.problem and not _now.problem):
+            set_names(_now.holds.names)
     return
 
 
 @app.cell
-def _(catalogue, get_version, lake):
-    get_version()
-    holds = catalogue(lake)
-    return (holds,)
-
-
-@app.cell
-def _(get_names, holds, set_names):
-    if (_now := holds.names) != get_names():
-        set_names(_now)
-    return
-
-
-@app.cell
-def _(every, holds, lake, look, mo):
-    _title = mo.vstack(
-        [mo.Html("<strong>metrics_lake</strong>"), look.note(f"{lake.url} · {holds.told}")], gap=0
-    )
-    mo.hstack([_title, every], align="center")
+def _(every, get_seen, lake, look, mo):
+    _seen = get_seen()
+    _told = f"{lake.url} · {_seen.holds.told}" if _seen.version else lake.url
+    _title = mo.vstack([mo.Html("<strong>metrics_lake</strong>"), look.note(_told)], gap=0)
+    _head = mo.hstack([_title, every], align="center")
+    mo.vstack([_head, look.warning(_seen.problem)]) if _seen.problem else _head
     return
 
 
@@ -135,8 +128,7 @@ def _(choices, mo):
 
 @app.cell
 def _(get_version, lake, look, mo, page, panels, runs, stat, where):
-    mo.stop(page.value != "Runs")
-    get_version()
+    mo.stop(page.value != "Runs" or not get_version())
     shown_runs = look.careful(
         lambda: look.panel(panels.run_table(lake, runs, where=where, stat=stat.value), frozen=["resource"])
     )
@@ -149,7 +141,7 @@ def _(get_version, lake, look, mo, page, panels, runs, stat, where):
 
 @app.cell
 def _(choices, get_names, mo):
-    _curves, _, _tags = get_names() or ((), (), ())
+    _curves, _, _tags = get_names()
     metrics = mo.ui.multiselect(
         _curves,
         value=choices.some_of("metric", _curves, _curves[:1]),
@@ -231,8 +223,7 @@ def _(
     where,
     zooming,
 ):
-    mo.stop(page.value != "Curves")
-    get_version()
+    mo.stop(page.value != "Curves" or not get_version())
 
     def _curves(metric):
         found = panels.curves(
@@ -260,8 +251,7 @@ def _(
 def _(
     axis, dark, get_part, get_version, lake, look, look_at, metrics, mo, page, runs, tables, where, zooming
 ):
-    mo.stop(page.value != "Curves" or not metrics.value)
-    get_version()
+    mo.stop(page.value != "Curves" or not metrics.value or not get_version())
 
     def _strip():
         asked = tables.runs_where(lake, runs, where)
@@ -279,7 +269,7 @@ def _(
 
 @app.cell
 def _(choices, get_names, mo):
-    _, _numbers, _ = get_names() or ((), (), ())
+    _, _numbers, _ = get_names()
     ranked = mo.ui.dropdown(
         _numbers,
         value=choices.one_of("best", _numbers, next(iter(_numbers), None)),
@@ -311,9 +301,10 @@ def _(choices, mo):
 
 
 @app.cell
-def _(choices, get_names, lake, leaderboards, mo, page, ranked):
+def _(choices, get_names, lake, leaderboards, look, mo, page, ranked):
     get_names()
-    slices = leaderboards.slices(lake, ranked.value) if page.value == "Leaderboard" else {}
+    _asked = ranked.value if page.value == "Leaderboard" else None
+    slices = look.attempt(lambda: leaderboards.slices(lake, _asked), otherwise={}) if _asked else {}
     _first = next(iter(slices), None)
     piece = mo.ui.dropdown(
         list(slices),
@@ -327,8 +318,7 @@ def _(choices, get_names, lake, leaderboards, mo, page, ranked):
 
 @app.cell
 def _(by, dark, get_version, lake, leaderboards, look, mo, mode, page, piece, ranked, runs, slices, where):
-    mo.stop(page.value != "Leaderboard")
-    get_version()
+    mo.stop(page.value != "Leaderboard" or not get_version())
     _asked = {"mode": mode.value, "by": by.value, "resources": runs, "where": where}
     _asked |= {"tags": slices.get(piece.value), "dark": dark}
     ranking = (
@@ -348,9 +338,10 @@ def _(mo):
 
 
 @app.cell
-def _(get_jobs, get_version, jobs, lake, page, set_jobs):
-    get_version()
-    if page.value == "Predictions" and (_now := jobs.job_choices(lake)) != get_jobs():
+def _(get_jobs, get_version, jobs, lake, look, mo, page, set_jobs):
+    mo.stop(page.value != "Predictions" or not get_version())
+    _known = get_jobs()
+    if (_now := look.attempt(lambda: jobs.job_choices(lake), otherwise=_known)) != _known:
         set_jobs(_now)
     return
 
@@ -398,8 +389,7 @@ def _(choices, chosen, get_jobs, jobs, mo):
 
 @app.cell
 def _(by_segment, chosen, dark, every_window, get_version, jobs, lake, look, mo, page, reference):
-    mo.stop(page.value != "Predictions")
-    get_version()
+    mo.stop(page.value != "Predictions" or not get_version())
 
     def _predictions():
         return jobs.page(
@@ -435,8 +425,7 @@ def _(choices, mo):
 
 @app.cell
 def _(get_version, lake, look, mo, page, panels, table):
-    mo.stop(page.value != "Health")
-    get_version()
+    mo.stop(page.value != "Health" or not get_version())
     shown_health = look.careful(
         lambda: look.stack([look.panel(each) for each in panels.health(lake, table.value)], gap=1.5)
     )

@@ -11,7 +11,7 @@ from metrics_lake.panels import metric_overview
 if TYPE_CHECKING:
     from metrics_lake import MetricsLake
 
-__all__ = ["Catalogue", "catalogue"]
+__all__ = ["NOTHING", "Catalogue", "catalogue"]
 
 _PARAMS: Final = "params/"
 _TAGS: Final = "SELECT DISTINCT unnest(map_keys(tags)) AS tag FROM series WHERE tags_key <> '' ORDER BY tag"
@@ -30,12 +30,12 @@ class Catalogue:
         num_points: How many points.
     """
 
-    curves: tuple[str, ...]
-    numbers: tuple[str, ...]
-    tags: tuple[str, ...]
-    num_resources: int
-    num_series: int
-    num_points: int
+    curves: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    num_resources: int = 0
+    num_series: int = 0
+    num_points: int = 0
 
     @property
     def names(self) -> tuple[tuple[str, ...], ...]:
@@ -49,6 +49,9 @@ class Catalogue:
             return "no points yet: what is logged appears here"
         counts = {"run": self.num_resources, "series": self.num_series, "point": self.num_points}
         return " · ".join(counted(number, noun) for noun, number in counts.items())
+
+
+NOTHING: Final = Catalogue()
 
 
 def catalogue(lake: MetricsLake) -> Catalogue:

@@ -21,13 +21,13 @@ _SLICES: Final = f"""
 """
 
 
-def slices(lake: MetricsLake, metric: str | None) -> dict[str, dict[str, str]]:
+def slices(lake: MetricsLake, metric: str) -> dict[str, dict[str, str]]:
     """Return the series among which a leaderboard of a metric has to choose, by what they are called.
 
     Raises:
         MetricsLakeError: The lake cannot be read.
     """
-    rows = lake.sql(_SLICES, {"metric": metric or ""}).rows()
+    rows = lake.sql(_SLICES, {"metric": metric}).rows()
     return {_called(row["tags"] or {}): row["tags"] or {} for row in rows}
 
 

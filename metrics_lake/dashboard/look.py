@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from metrics_lake.charts import vega_lite_version
 from metrics_lake.dashboard.tables import shown
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from metrics_lake.charts import Chart
     from metrics_lake.panels import Panel
 
-__all__ = ["beside", "careful", "note", "panel", "picture", "stack"]
+__all__ = ["attempt", "beside", "careful", "note", "panel", "picture", "stack", "warning"]
+
+_Made = TypeVar("_Made")
 
 
 class _Picture:
@@ -49,12 +51,25 @@ def note(text: str) -> Any:
 
 def careful(make: Callable[[], Any]) -> Any:
     """Return what a function makes; where the lake refuses, why, and what to do about it."""
-    import marimo as mo
-
     try:
         return make()
     except MetricsLakeError as error:
-        return mo.callout(mo.Html(f"<div>{html.escape(str(error))}</div>"), kind="warn")
+        return warning(str(error))
+
+
+def attempt(make: Callable[[], _Made], *, otherwise: _Made) -> _Made:
+    """Return what a function makes; where the lake refuses, which a panel tells beside it, another thing."""
+    try:
+        return make()
+    except MetricsLakeError:
+        return otherwise
+
+
+def warning(text: str) -> Any:
+    """Return plain text that stands out."""
+    import marimo as mo
+
+    return mo.callout(mo.Html(f"<div>{html.escape(text)}</div>"), kind="warn")
 
 
 def stack(parts: Sequence[Any], *, gap: float = 0.5) -> Any:

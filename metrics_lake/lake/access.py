@@ -138,7 +138,7 @@ class LakeAccess:
                     self._storage,
                     pending=self._writer.pending,
                     published=self._writer.take_published,
-                    noticed=self._noticer(compactor),
+                    noticed=self._noticer(self._storage, compactor),
                 )
             return self._reader
 
@@ -153,8 +153,10 @@ class LakeAccess:
         return BackgroundCompaction(self._storage, *(TableLog(self._storage, table) for table in TABLES))
 
     @staticmethod
-    def _noticer(compactor: BackgroundCompaction | None) -> Callable[[Snapshot], object]:
+    def _noticer(storage: Storage, compactor: BackgroundCompaction | None) -> Callable[[Snapshot], object]:
         def noticed(snapshot: Snapshot) -> None:
+            if snapshot.table == METRICS and snapshot.is_void:
+                require_lake(storage)  # it may have been deleted: "no metrics" would be a guess
             if compactor is not None:
                 compactor.notice(snapshot)
 

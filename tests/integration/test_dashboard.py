@@ -41,7 +41,7 @@ def served(lake):
 def serve():
     """Return a function that serves another lake; name it before ``open_page``, whose pages go first."""
     with contextlib.ExitStack() as stack:
-        yield lambda lake: stack.enter_context(Served(lake))
+        yield lambda lake, *arguments: stack.enter_context(Served(lake, *arguments))
 
 
 def cells(page):
@@ -234,6 +234,59 @@ def test_empty_lake_says_so_and_fills(tmp_path, serve, open_page):
         lake.log_series("digits/run", "acc", [0.1, 0.2, 0.3])
         lake.flush()
         assert picture(page)[0] == "Curves of acc: 1 series · 3 points."
+
+
+def test_a_deleted_lake_is_called_so_and_what_was_read_stays(tmp_path, serve, open_page):
+    folder, aside = tmp_path / "lake", tmp_path / "aside"
+    with MetricsLake(folder) as lake:
+        lake.log_series("digits/run", "acc", [0.1, 0.2, 0.3])
+    served = serve(folder)
+    page = open_page(served.page())
+    drawn = picture(page)
+    folder.rename(aside)
+    page.shows("UTC: there is no lake at", "1 run · 1 series · 3 points")
+    assert picture(page) == drawn
+    fresh = open_page(served.page(page="Runs"))
+    fresh.shows("there is no lake at")
+    assert "0 resources" not in fresh.text()
+    aside.rename(folder)
+    fresh.shows("1 resource, latest values.")
+    for each in (page, fresh):
+        each.wait("!deepText().includes('there is no lake at')")
+    assert served.stop()[1] == f"{folder} is shown until Ctrl-C at:\n"
+
+
+def test_a_store_that_is_down_is_told_of_until_it_answers_again(s3_server, s3_proxy, serve, open_page):
+    url, options = s3_server.url(), s3_server.options(endpoint_url=s3_proxy.url)
+    with MetricsLake(url, storage_options=s3_server.options()) as lake:
+        for fold in range(2):
+            lake.log_series("digits/run", "acc", [0.1, 0.2, 0.3], tags={"fold": fold})
+        lake.flush()
+        served = serve(url, *(f"--storage-option={name}={text}" for name, text in flat(options)))
+        page = open_page(served.page(page="Leaderboard", best="acc"))
+        drawn = picture(page)
+        s3_proxy.outage()
+        page.shows("The store or the way to it is down", "2 series")
+        assert picture(page) == drawn
+        fresh = open_page(served.page(page="Leaderboard", best="acc"))
+        fresh.shows("The store or the way to it is down")
+        lake.log_series("digits/other", "acc", [0.4], tags={"fold": 0})
+        lake.flush()
+        s3_proxy.heal()
+        for each in (page, fresh):
+            each.shows("2 runs", "2 resources by best value ever of acc")
+            each.wait("!deepText().includes('is down')")
+            each.wait("deep('select').some(s => s.selectedOptions[0]?.text === 'fold=0')")
+    assert "Traceback" not in served.stop()[1]
+
+
+def flat(options, above=""):
+    """Return options as the command line takes them: the names of nested ones with dots."""
+    for name, value in options.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
 
 
 def test_hostile_and_long_ids_are_only_texts(tmp_path, serve, open_page):

@@ -693,6 +693,18 @@ def test_a_lake_made_anew_is_never_mixed_with_the_old_one(desk, is_new):
     assert len(desk.journals()) == 2
 
 
+def test_a_reader_whose_lake_is_deleted_is_told_so(desk):
+    writer = desk.writer()
+    log(writer, 1.0)
+    writer.flush()
+    with MetricsLake(desk.folder / "lake", read_only=True) as lake:
+        assert lake.get_metric("r", "m") == 1.0
+        shutil.rmtree(desk.folder / "lake")
+        for read in (lake.resources, lake.snapshot, lambda: lake.get_metric("r", "m")):
+            with pytest.raises(LakeNotFoundError):
+                len(str(read()))
+
+
 def test_a_closed_writer_marks_no_end_in_a_lake_made_anew(desk):
     writer = desk.writer()
     log(writer, 1.0)
