@@ -71,7 +71,7 @@ def curves(
     alt = altair_module()
     picture = Picture.of(drawn, log=log, color=color)
     metrics = picture.metrics
-    what = metrics[0] if len(metrics) == 1 else counted(len(metrics), "metric")
+    what = metrics[0] if len(metrics) == 1 else counted(len(metrics), "metric") if metrics else "no curve"
     shown_title = title if title is not None else what
     points = inline(picture.points)
     told = {

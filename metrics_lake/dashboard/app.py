@@ -141,7 +141,7 @@ def _(get_version, lake, look, mo, page, panels, runs, stat, where):
 
 @app.cell
 def _(choices, get_names, mo):
-    _curves, _, _tags = get_names()
+    _curves, _, _tags, _ = get_names()
     metrics = mo.ui.multiselect(
         _curves,
         value=choices.some_of("metric", _curves, _curves[:1]),
@@ -167,7 +167,7 @@ def _(choices, mo, zooming):
         value=zooming.axis_name(choices.text("x", "step")),
         allow_select_none=False,
         label="along",
-        on_change=choices.keeper("x", "step", forgetting=["part"]),
+        on_change=choices.keeper("x", "step", forgetting=list(zooming.KEPT_AS.values())),
     )
     smooth = mo.ui.slider(
         0.0,
@@ -183,10 +183,17 @@ def _(choices, mo, zooming):
 
 
 @app.cell
-def _(axis, choices, mo):
-    axis.value  # of another one all is shown
-    get_part, _set_part = mo.state(choices.part("part"))
-    _keep = choices.keeper("part")
+def _(axis, get_names, metrics, zooming):
+    *_, _stepless = get_names()
+    x = zooming.along(axis.value, metrics.value, _stepless)
+    return (x,)
+
+
+@app.cell
+def _(choices, mo, x, zooming):
+    _name = zooming.KEPT_AS.get(x, "")  # a part of one axis is none of another
+    get_part, _set_part = mo.state(choices.part(_name))
+    _keep = choices.keeper(_name)
 
     def look_at(part):
         _keep(part)
@@ -205,7 +212,6 @@ def _(axis, colour, get_part, log, look, look_at, metrics, mo, page, smooth):
 
 @app.cell
 def _(
-    axis,
     colour,
     dark,
     get_part,
@@ -221,6 +227,7 @@ def _(
     smooth,
     tables,
     where,
+    x,
     zooming,
 ):
     mo.stop(page.value != "Curves" or not get_version())
@@ -230,7 +237,7 @@ def _(
             lake,
             tables.runs_where(lake, runs, where),
             metric,
-            x=axis.value,
+            x=x,
             smooth=smooth.value,
             log=log.value,
             color=None if colour.value == "series" else colour.value,
@@ -238,7 +245,7 @@ def _(
             height=340 if len(metrics.value) == 1 else 240,
             dark=dark,
             max_points=zooming.points_of(len(metrics.value)),
-            **zooming.window(axis.value, get_part()),
+            **zooming.window(x, get_part()),
         )
         return look.picture(found.chart)
 
@@ -248,16 +255,14 @@ def _(
 
 
 @app.cell
-def _(
-    axis, dark, get_part, get_version, lake, look, look_at, metrics, mo, page, runs, tables, where, zooming
-):
+def _(dark, get_part, get_version, lake, look, look_at, metrics, mo, page, runs, tables, where, x, zooming):
     mo.stop(page.value != "Curves" or not metrics.value or not get_version())
 
     def _strip():
-        asked = tables.runs_where(lake, runs, where)
-        return zooming.strip(
-            lake, asked, metrics.value[0], axis.value, part=get_part(), look=look_at, dark=dark
-        )
+        asked = {"part": get_part(), "look": look_at, "dark": dark}
+        resources = tables.runs_where(lake, runs, where)
+        strips = (zooming.strip(lake, resources, each, x, **asked) for each in metrics.value)
+        return next((each for each in strips if each is not None), None)  # of the first that has places
 
     strip = look.careful(_strip)
     mo.vstack([strip, look.note(zooming.HOW)]) if strip is not None else None
@@ -269,7 +274,7 @@ def _(
 
 @app.cell
 def _(choices, get_names, mo):
-    _, _numbers, _ = get_names()
+    _, _numbers, *_ = get_names()
     ranked = mo.ui.dropdown(
         _numbers,
         value=choices.one_of("best", _numbers, next(iter(_numbers), None)),

@@ -25,6 +25,7 @@ class Catalogue:
         curves: Metrics that have a series of several numbers; first untagged ones, of most resources first.
         numbers: Metrics that have any number and are no parameters, in the same order.
         tags: Names of tags.
+        stepless: Those of ``curves`` that can be drawn along the time alone.
         num_resources: How many resources there are.
         num_series: How many series.
         num_points: How many points.
@@ -33,6 +34,7 @@ class Catalogue:
     curves: tuple[str, ...] = ()
     numbers: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    stepless: tuple[str, ...] = ()
     num_resources: int = 0
     num_series: int = 0
     num_points: int = 0
@@ -40,7 +42,7 @@ class Catalogue:
     @property
     def names(self) -> tuple[tuple[str, ...], ...]:
         """What there is to choose from: controls are made anew where this changes."""
-        return self.curves, self.numbers, self.tags
+        return self.curves, self.numbers, self.tags, self.stepless
 
     @property
     def told(self) -> str:
@@ -65,10 +67,12 @@ def catalogue(lake: MetricsLake) -> Catalogue:
         (row for row in metrics if row["is_number"] and not row["metric"].startswith(_PARAMS)),
         key=lambda row: (row["is_ambiguous"], -row["resources"], row["metric"]),
     )
+    curves = [row for row in numbers if row["is_curve"]]
     return Catalogue(
-        curves=tuple(row["metric"] for row in numbers if row["is_curve"]),
+        curves=tuple(row["metric"] for row in curves),
         numbers=tuple(row["metric"] for row in numbers),
         tags=tuple(lake.sql(_TAGS).values("tag")),
+        stepless=tuple(row["metric"] for row in curves if not row["has_steps"]),
         num_resources=len(lake.resources()),
         num_series=sum(row["series"] for row in metrics),
         num_points=sum(row["points"] for row in metrics),

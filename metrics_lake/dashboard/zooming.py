@@ -14,19 +14,22 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from metrics_lake.charts import MAX_POINTS, themed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import pyarrow as pa
 
     from metrics_lake import MetricsLake
 
-__all__ = ["AXES", "HOW", "Part", "axis_name", "points_of", "strip", "window"]
+__all__ = ["AXES", "HOW", "KEPT_AS", "Part", "along", "axis_name", "points_of", "strip", "window"]
 
 Part: TypeAlias = "tuple[float, float] | None"
 """Two ends on the axis, steps or milliseconds since 1970; None = all of it."""
 
 AXES: Final = {"step": "step", "time": "timestamp", "time since the start": "relative"}
 """What the page calls the axes."""
+
+KEPT_AS: Final = {"step": "part", "timestamp": "times"}
+"""Under what the page's address has the part of an axis."""
 
 HOW: Final = (
     "Drag on the strip to look closer: the lake is asked for every point in view. Click it to see all."
@@ -53,6 +56,15 @@ def axis_name(axis: str) -> str:
     return next((name for name, each in AXES.items() if each == axis), "step")
 
 
+def along(axis: str, metrics: Sequence[str], stepless: Sequence[str]) -> str:
+    """Return the axis of metrics: the time instead of the step where none of them has any.
+
+    >>> along("step", ["loss"], ["loss"]), along("step", ["loss", "acc"], ["loss"])
+    ('timestamp', 'step')
+    """
+    return "timestamp" if axis == "step" and metrics and set(metrics) <= set(stepless) else axis
+
+
 def points_of(charts: int) -> int:
     """Return how many points each of several charts of a page may draw."""
     return MAX_POINTS // max(1, charts)
@@ -64,7 +76,8 @@ def window(axis: str, part: Part) -> dict[str, Any]:
         return {}
     low, high = part
     if axis == "step":
-        return {"steps": range(math.ceil(low), math.floor(high) + 1)}
+        # Outwards: between two steps there is nothing to see.
+        return {"steps": range(math.floor(low), math.ceil(high) + 1)}
     return {"since": _instant(low), "until": _instant(high)}
 
 

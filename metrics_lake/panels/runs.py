@@ -33,11 +33,12 @@ _METRICS: Final = """
         SELECT metric, resource, count(*) AS series, sum("count")::BIGINT AS points,
             bool_or(min IS NOT NULL OR num_nan > 0) AS is_number,
             bool_or((min IS NOT NULL OR num_nan > 0) AND "count" > 1) AS is_curve,
+            bool_or(coalesce(first_step, last_step, min_step, max_step) IS NOT NULL) AS has_steps,
             count(*) > 1 AND NOT bool_or(tags_key = '') AS is_ambiguous
         FROM series {joined} GROUP BY metric, resource
     )
     SELECT metric, count(*) AS resources, sum(series)::BIGINT AS series, sum(points)::BIGINT AS points,
-        bool_or(is_number) AS is_number, bool_or(is_curve) AS is_curve,
+        bool_or(is_number) AS is_number, bool_or(is_curve) AS is_curve, bool_or(has_steps) AS has_steps,
         bool_or(is_ambiguous) AS is_ambiguous
     FROM own GROUP BY metric ORDER BY metric
 """
@@ -53,14 +54,15 @@ def metric_overview(lake: MetricsLake, resources: Any = None, *, at: Any = None)
 
     Returns:
         ``metric``, ``resources series points`` (counts), ``is_number`` (any point has a number: it can be
-        ranked), ``is_curve`` (a series of numbers has more than one point: it can be drawn),
+        ranked), ``is_curve`` (a series of numbers has more than one point: it can be drawn), ``has_steps``
+        (a series' first, last, least or greatest point has a step),
         ``is_ambiguous`` (a resource has several tagged series of it and no untagged one).
 
     >>> lake = MetricsLake(tmp / "lake")
     >>> lake.log_series("digits/run-1", "loss", [0.9, 0.5])
     >>> metric_overview(lake).to_pylist()[0]
     {'metric': 'loss', 'resources': 1, 'series': 1, 'points': 2,
-     'is_number': True, 'is_curve': True, 'is_ambiguous': False}
+     'is_number': True, 'is_curve': True, 'has_steps': True, 'is_ambiguous': False}
     """
     if resources is None:
         return lake.sql(_METRICS.format(joined=""), at=at).arrow()
@@ -180,11 +182,11 @@ def curves(
     found = lake.history(
         resources, metrics, steps=steps, since=since, until=until, tags=tags, smooth=smooth, at=at
     )
+    heading = metrics if title is None and isinstance(metrics, str) else title
     chart = found.plot(
-        x, color=color, log=log, title=title, width=width, height=height, dark=dark, max_points=max_points
+        x, color=color, log=log, title=heading, width=width, height=height, dark=dark, max_points=max_points
     )
-    name = title or (metrics if isinstance(metrics, str) else "Curves")
-    return Panel(name, _subtitle(chart), None, chart)
+    return Panel(heading or "Curves", _subtitle(chart), None, chart)
 
 
 def leaderboard(

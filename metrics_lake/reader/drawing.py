@@ -24,6 +24,12 @@ __all__ = ["draw"]
 pc: Any = pyarrow.compute  # pyarrow-stubs knows no Python scalars as arguments
 
 _LEAST_POINTS: Final = 8
+# The counts stand beside points: where none can be drawn, they are asked for alone.
+_OF_NOTHING: Final = f"""
+    SELECT 0 AS {TOTAL}, 0 AS num_not_finite, sum((value IS NULL)::BIGINT)::BIGINT AS num_texts,
+        sum((value IS NOT NULL)::BIGINT)::BIGINT AS num_unplaced
+    FROM {{points}}
+"""
 _AXES: Final = ("step", "relative", "timestamp")
 
 
@@ -69,7 +75,8 @@ def draw(
     is_thinned = (pc.max(chosen.column("points")).as_py() or 0) > most
     asked = drawing_query(x, most=most if is_thinned else None, smooth=smooth)
     points = asked.run(lambda sql, bindings: run(selection, sql, bindings))
-    counts = {name: points.column(name)[0].as_py() if points.num_rows else 0 for name in asked.hidden}
+    counted = points if points.num_rows else run(selection, _OF_NOTHING, {})
+    counts = {name: counted.column(name)[0].as_py() or 0 for name in asked.hidden}
     points = points.drop_columns(list(asked.hidden))
     if is_cut:
         points = points.join(chosen.select(list(SERIES_KEYS)), list(SERIES_KEYS), join_type="left semi")

@@ -192,6 +192,25 @@ def test_address_brings_back_what_was_chosen(served, open_page):
     assert told.startswith("Curves of fold/auc: 20 series · 40 points · smoothed 0.5")
     page = open_page(served.page(metric="train/loss", part="[100, 149]", runs="mlp"))
     assert picture(page)[0] == "Curves of train/loss: 12 series · 600 points."
+    page = open_page(served.page(metric="train/loss", part="[100.2, 100.7]", runs="mlp"))
+    assert picture(page)[0] == "Curves of train/loss: 12 series · 24 points."
+
+
+def test_metrics_without_steps_are_drawn_along_the_time(tmp_path, serve, open_page):
+    with MetricsLake(tmp_path / "lake") as lake:
+        for value in range(5):
+            lake.log_metric("digits/run", "clock", value, timestamp=1_800_000_000 + value)
+        lake.log_series("digits/run", "loss", [0.3, 0.2, 0.1])
+    served = serve(tmp_path / "lake")
+    page = open_page(served.page(metric="clock", part="[1, 2]"))
+    assert picture(page)[0] == "Curves of clock: 1 series · 5 points."
+    assert picture(page, 1)[0].startswith("The whole range")
+    page = open_page(served.page(metric="clock", times="[1800000001000, 1800000002500]"))
+    assert picture(page)[0] == "Curves of clock: 1 series · 2 points."
+    page = open_page(served.page(metric='["clock", "loss"]', part="[1, 2]"))
+    page.wait("deep('[aria-roledescription=visualization]').length > 2")
+    labels = page.evaluate("deep('[aria-roledescription=visualization]').map(each => each.ariaLabel)")
+    assert labels[1] == "Curves of loss: 1 series · 2 points."
 
 
 def test_address_that_names_what_is_not_there_shows_the_page(served, open_page):

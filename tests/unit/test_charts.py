@@ -92,7 +92,19 @@ def test_what_is_no_number_is_counted(lake):
 
 def test_only_texts_are_an_empty_chart(lake):
     lake.log_metric("run", "m", "relu")
-    assert points_of(lake.history("run", "m").plot().to_dict()) == []
+    spec = lake.history("run", "m").plot().to_dict()
+    assert points_of(spec) == []
+    assert told(spec) == "0 series · 0 points · left out: 1 non-numeric value"
+
+
+@pytest.mark.parametrize("smooth", [None, 0.5])
+def test_a_chart_that_has_no_place_for_its_points_counts_them(lake, smooth):
+    for value in (1.0, 2.0, "diverged"):
+        lake.log_metric("run", "m", value)
+    chart = lake.history("run", "m", smooth=smooth).plot("step")
+    left_out = "left out: 1 non-numeric value · left out: 2 points without a step"
+    assert left_out in told(chart.to_dict())
+    assert "2 points" in told(lake.history("run", "m", smooth=smooth).plot().to_dict())
 
 
 def test_a_repeated_step_shows_its_newest_point(lake):

@@ -22,8 +22,9 @@ def lake(tmp_path):
 def test_the_overview_says_what_can_be_drawn_and_ranked(lake):
     rows = {row["metric"]: row for row in metric_overview(lake).to_pylist()}
     assert list(rows) == ["acc", "fold/acc", "params/lr", "params/optimizer", "text"]
-    assert rows["acc"] == {"metric": "acc", "resources": 3, "series": 3, "points": 6,
-                           "is_number": True, "is_curve": True, "is_ambiguous": False}  # fmt: skip
+    assert rows["acc"] == {"metric": "acc", "resources": 3, "series": 3, "points": 6, "is_number": True,
+                           "is_curve": True, "has_steps": True, "is_ambiguous": False}  # fmt: skip
+    assert not rows["fold/acc"]["has_steps"]
     assert rows["fold/acc"]["is_ambiguous"]
     assert not rows["params/lr"]["is_curve"]
     assert not rows["text"]["is_number"]
@@ -48,7 +49,8 @@ def test_curves_ask_for_the_part_in_view(lake):
     whole = curves(lake, glob("digits/*"), "acc")
     assert whole.caption == "3 series · 6 points"
     assert curves(lake, glob("digits/*"), "acc", steps=range(1, 2)).caption == "3 series · 3 points"
-    assert curves(lake, "nobody", "acc").caption == "0 series · 0 points"
+    nobody = curves(lake, "nobody", "acc")
+    assert (nobody.caption, nobody.chart.title.text) == ("0 series · 0 points", "acc")
 
 
 def test_a_leaderboard_has_rows_and_bars(lake):
