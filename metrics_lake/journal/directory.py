@@ -7,6 +7,7 @@ import json
 import os
 import re
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -23,7 +24,7 @@ from metrics_lake.journal.sealed import SealedFile, load_sealed, set_file_aside,
 from metrics_lake.journal.segments import FileSegment, MemorySegment, Segment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 __all__ = ["Identity", "Journal", "MemoryJournal", "Orphan", "adopt_orphans"]
@@ -31,7 +32,10 @@ __all__ = ["Identity", "Journal", "MemoryJournal", "Orphan", "adopt_orphans"]
 _LOCK: Final = "lock"
 _IDENTITY: Final = "identity.json"
 _WRITER: Final = re.compile(r"[0-9a-f]{32}")
+_HOST: Final = re.compile(r"[0-9a-f]{16}")
+_LAKE: Final = re.compile(r"[0-9a-f]{32}|unbound-[0-9a-f]{16}")
 _STALE_SECONDS: Final = 3600.0
+_PUT_ATTEMPTS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +114,7 @@ class Journal:
         """Make the locked directory; return the lock's descriptor."""
         hidden = self.directory.with_name(f".new-{self.directory.name}")
         try:
-            hidden.mkdir(parents=True, mode=0o700)
+            _in_folder(hidden.parent, lambda: hidden.mkdir(mode=0o700))
             fd = lock_file(hidden / _LOCK)
             # Renamed only once it is locked: nobody can take it for an orphan's.
             hidden.rename(self.directory)
@@ -155,10 +159,9 @@ class Journal:
 
     def move(self, root: Path) -> None:
         """Bind a journal that was begun offline to the lake that was reached."""
-        target = root / self.directory.name
+        before, target = self.directory, root / self.directory.name
         try:
-            root.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self.directory.rename(target)
+            _in_folder(root, lambda: before.rename(target))
         except OSError as error:
             raise JournalError(
                 f"the journal {self.directory} cannot be moved to {target}: {error.strerror}.",
@@ -166,6 +169,7 @@ class Journal:
             ) from error
         self.directory = target
         self._has_new_names = True
+        _remove_empty_parents(before)
 
     def sync(self) -> None:
         """Bring the names of the segments, and once those of the folders above, to stable storage.
@@ -339,6 +343,32 @@ def _adopt(directory: Path) -> Orphan | None:
     return None
 
 
+def _in_folder(folder: Path, put: Callable[[], object]) -> None:
+    """Put something into a folder, which others remove while it is empty.
+
+    Raises:
+        OSError: It cannot be made, or not be put there.
+    """
+    for is_last in (*[False] * _PUT_ATTEMPTS, True):
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            put()
+        except (FileNotFoundError, FileExistsError):  # the second one where mkdir finds it, and then not
+            if is_last:
+                raise
+        else:
+            return
+
+
+def _remove_empty_parents(directory: Path) -> None:
+    """Remove the host's and the lake's folder above a journal that is gone, unless there is another one."""
+    with suppress(OSError):
+        for folder, names in zip(directory.parents, (_HOST, _LAKE), strict=False):
+            if names.fullmatch(folder.name) is None:
+                return  # somebody's own, that was to be recovered
+            folder.rmdir()
+
+
 def _remove_if_empty(directory: Path) -> None:
     try:
         names = {path.name for path in directory.iterdir()}
@@ -346,6 +376,7 @@ def _remove_if_empty(directory: Path) -> None:
             for name in names:
                 (directory / name).unlink()
             directory.rmdir()
+            _remove_empty_parents(directory)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return  # somebody removed the state folder, or took its rights away: nothing that matters is left
     except OSError as error:

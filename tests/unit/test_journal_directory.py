@@ -184,6 +184,35 @@ def test_a_journal_moves_with_its_open_and_its_sealed_segments(tmp_path):
     orphan.close()
 
 
+def test_no_empty_folders_stay_and_nobody_elses_go(tmp_path):
+    host, lake, unbound = "a" * 16, "b" * 32, f"unbound-{'c' * 16}"
+    first = Journal(tmp_path / unbound / host, name(1))
+    second = Journal(tmp_path / lake / host, name(2))
+    first.move(tmp_path / lake / host)
+    assert [path.name for path in tmp_path.iterdir()] == [lake]
+    first.close()
+    assert second.directory.exists()
+    second.close()
+    assert list(tmp_path.iterdir()) == []
+    Journal(tmp_path / "own" / host, name(1)).close()
+    assert (tmp_path / "own").exists()
+
+
+def test_journals_are_made_while_others_remove_the_empty_folders(tmp_path):
+    root = tmp_path / ("b" * 32) / ("a" * 16)
+
+    def make_and_close(first):
+        for number in range(first, first + 300):
+            Journal(root, name(number)).close()
+
+    threads = [threading.Thread(target=make_and_close, args=(1000 * number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_removed_folder_is_made_anew_and_its_open_segments_are_read(tmp_path):
     journal = Journal(tmp_path / "a" / "b", name(1))
     first = journal.open_segment(header_of(name(1)))
