@@ -177,8 +177,6 @@ class Journal:
         Raises:
             JournalError: The device failed.
         """
-        if self._is_closed:
-            return  # what it held is in the store
         try:
             sync_directory(self.directory)
             if self._has_new_names:
@@ -187,6 +185,8 @@ class Journal:
                     sync_directory(folder)
                 self._has_new_names = False
         except OSError as error:
+            if self._is_closed:
+                return  # what it held is in the store
             raise JournalError(
                 f"the journal {self.directory} cannot be brought to stable storage: {error.strerror}.",
                 path=str(self.directory),

@@ -213,6 +213,15 @@ def test_journals_are_made_while_others_remove_the_empty_folders(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_journal_may_be_closed_while_it_is_synced(tmp_path):
+    for number in range(300):
+        journal = Journal(tmp_path / ("b" * 32) / ("a" * 16), name(number))
+        syncing = threading.Thread(target=journal.sync)
+        syncing.start()
+        journal.close()
+        syncing.join()
+
+
 def test_a_removed_folder_is_made_anew_and_its_open_segments_are_read(tmp_path):
     journal = Journal(tmp_path / "a" / "b", name(1))
     first = journal.open_segment(header_of(name(1)))
