@@ -34,6 +34,7 @@ LEGEND_SERIES: Final = NUM_COLOURS * len(DASHES)
 _SHADES: Final = (("#ffffff", 0.0), ("#000000", 0.45), ("#ffffff", 0.5))
 
 _FONT: Final = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+_TITLE_LIMIT: Final = 560  # pixels
 HALO_STYLE: Final = "halo"
 TEXT_STYLE: Final = "over-lines"
 VEIL_STYLE: Final = "veil"
@@ -77,6 +78,8 @@ def config(*, dark: bool = False) -> dict[str, Any]:
             "fontSize": 14,
             "subtitleFontSize": 11,
             "offset": 10,
+            # A chart as wide as its page gives a longer title the room of its lines.
+            "limit": _TITLE_LIMIT,
         },
         "header": {"labelColor": text, "titleColor": text, "labelFontSize": 12, "labelFontWeight": "bold"},
         "bar": {"color": colours[0]},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from metrics_lake.charts import vega_lite_version
 from metrics_lake.dashboard.tables import shown
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from metrics_lake.panels import Panel
 
 __all__ = ["attempt", "beside", "careful", "note", "panel", "picture", "stack", "warning"]
+
+_ACTIONS: Final = {"export": True, "source": False, "compiled": False, "editor": False}
+"""What a chart's menu offers: to save it. Vega's editor is a page of others, to which the data would go."""
 
 _Made = TypeVar("_Made")
 
@@ -39,7 +42,10 @@ def picture(chart: Chart) -> Any:
     the same specification: for 5,000 points 25 ms instead of 6 (November 2026). What a cell shows alone, the
     page redraws where it stands; what is inside of something else it makes anew, which takes 0.3 s more.
     """
-    return _Picture(chart.to_dict(validate=False))
+    specification = chart.to_dict(validate=False)
+    meta = specification.get("usermeta", {})
+    embedded = {**meta.get("embedOptions", {}), "actions": _ACTIONS}
+    return _Picture({**specification, "usermeta": {**meta, "embedOptions": embedded}})
 
 
 def note(text: str) -> Any:

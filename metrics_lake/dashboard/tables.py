@@ -48,15 +48,16 @@ def shown(table: pa.Table, *, frozen: Sequence[str] = ()) -> Any:
     import polars as pl
 
     frame = pl.DataFrame(pl.from_arrow(table))
+    plain = frame.select(_plain(frame))
     return mo.ui.table(
-        frame.select(_plain(frame)),
+        plain,
         selection=None,
         page_size=_PAGE_ROWS,
         show_search=False,
         show_column_summaries=False,
         show_data_types=False,
         freeze_columns_left=[name for name in frozen if name in frame.columns],
-        format_mapping={name: _short if kind.is_float() else _text for name, kind in frame.schema.items()},
+        format_mapping={name: _short if kind.is_float() else _text for name, kind in plain.schema.items()},
         max_columns=None,
     )
 
@@ -69,10 +70,11 @@ def _plain(frame: pl.DataFrame) -> list[pl.Expr]:
     for name, kind in frame.schema.items():
         column = pl.col(name)
         if kind == pl.Datetime:
-            column = column.dt.strftime("%Y-%m-%d %H:%M:%S")
+            column = column.dt.strftime("%Y-%m-%d %H:%M:%S UTC")
         elif isinstance(kind, pl.List):
             column = column.list.eval(_pair(pl.element(), kind)).list.join(", ")
-        made.append(column.alias(name))
+        # As a name "__proto__" takes a row's object apart in the browser; the space before it has no width.
+        made.append(column.alias("\N{ZERO WIDTH SPACE}" * (name == "__proto__") + name))
     return made
 
 

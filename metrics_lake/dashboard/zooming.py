@@ -154,7 +154,7 @@ def _chart(rows: pa.Table, axis: str, part: Part, dark: bool) -> Any:
             height=_HEIGHT,
             description="The whole range; drag to look closer.",
             # A page keeps the picture, and what is marked in it, where a chart equals the last one.
-            usermeta={"made": time.monotonic_ns()},
+            usermeta={"made": time.monotonic_ns(), "embedOptions": {"actions": False}},
         )
         .add_params(marking)
     )

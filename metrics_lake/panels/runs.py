@@ -281,7 +281,8 @@ def parameters(
     has_metric = table.filter(table.column(metric).is_valid())
     chart = None
     if _differing(has_metric) >= 2 and is_number(has_metric.schema.field(metric).type):
-        chart = parallel(has_metric, color=metric, title=metric, width=width, height=height, dark=dark)
+        told = f"Parameters and {metric}"
+        chart = parallel(has_metric, color=metric, title=told, width=width, height=height, dark=dark)
     names = [name for name in given.column_names if name not in ("resource", metric)]
     caption = f"{counted(len(names), 'parameter')} of {counted(table.num_rows, 'resource')} beside {metric}."
     return Panel("Parameters", caption, table.select(["resource", *names, metric]), chart)

@@ -68,7 +68,7 @@ def _cell(name: str, value: Any) -> str:
         exact = "" if math.isnan(value) or float(text) == value else f' data-v="{value!r}" title="{value!r}"'
         return f'<td class="number"{exact}>{text}</td>'
     if isinstance(value, datetime):
-        return f"<td>{value.strftime('%Y-%m-%d %H:%M:%S')}</td>"
+        return f"<td>{value.strftime('%Y-%m-%d %H:%M:%S UTC')}</td>"
     if isinstance(value, date):
         return f"<td>{value.isoformat()}</td>"
     text = _text(value)

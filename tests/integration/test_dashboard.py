@@ -94,6 +94,8 @@ def test_curves_have_lines(served, open_page):
     told, _ = picture(page)
     assert told.startswith("Curves of train/loss: 13 series · 4,805 points · 3 NaN or infinite")
     assert colours(page) > 2_000
+    menus = page.evaluate("[...new Set(deep('.vega-actions a').map(each => each.textContent))]")
+    assert menus == ["Save as SVG", "Save as PNG"]  # nothing that would take data to another site
 
 
 def test_another_metric_is_another_picture_and_stands_in_the_address(served, open_page):
@@ -315,6 +317,8 @@ def test_hostile_and_long_ids_are_only_texts(tmp_path, serve, open_page):
             lake.log_series(run, hostile, [0.1, 0.5], tags={hostile: "<b>bold</b>"})
             lake.log_series(run, "loss", [0.1, 0.5])
             lake.log_params(run, {hostile: hostile})
+            lake.log_series(run, "m" * 2_000, [0.1, 0.5])
+        lake.log_metric("digits/proto", "__proto__", 0.25)
         lake.flush()
         served = serve(lake.url)
         for name in ("Runs", "Curves", "Leaderboard", "Health"):
@@ -324,6 +328,11 @@ def test_hostile_and_long_ids_are_only_texts(tmp_path, serve, open_page):
                 picture(page)
             assert "owned" not in page.evaluate("document.title")
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1")
+            if name == "Runs":
+                page.shows("__proto__", "0.25")
+        page = open_page(served.page(metric="m" * 2_000))
+        picture(page)
+        assert colours(page) > 500  # the title leaves the lines their room
 
 
 def test_two_hundred_runs_stay_within_the_budget(tmp_path, serve, open_page):

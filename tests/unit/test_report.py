@@ -50,7 +50,9 @@ def test_it_says_what_it_shows(lake):
     assert f"<code>{lake.snapshot()}</code>" in page
     for section in ("Leaderboard: loss", "Curves", "Parameters", "Runs", "Table health"):
         assert f">{section}</h2>" in page
-    assert [spec["title"]["text"] for spec in specs_of(page)] == ["loss"] * 4
+    titles = [spec["title"]["text"] for spec in specs_of(page)]
+    assert titles == ["loss", "loss", "loss", "Parameters and loss"]
+    assert re.search(r"<td>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC</td>", page)
 
 
 def test_what_is_asked_for_is_shown_and_no_more(lake):
