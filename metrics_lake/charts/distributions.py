@@ -58,7 +58,12 @@ def distribution(
     known = list(dict.fromkeys(names))
     behind = {row["group"] for row in rows if row["resource"] == reference}
     groups = [name for name in known if name not in behind][:LEGEND_SERIES]
-    inner, beyond = _inner(row for row in rows if row["group"] in {*groups, *behind})
+    inner: list[dict[str, Any]] = []
+    beyond = 0
+    for group in (*sorted(behind), *groups):  # each has bins of its own width
+        own, outside = _inner([row for row in rows if row["group"] == group])
+        inner += own
+        beyond += outside
     sizes: dict[str, int] = {}
     for row in rows:
         sizes[row["group"]] = sizes.get(row["group"], 0) + row["n"]
@@ -143,9 +148,8 @@ def _chosen(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row | {"label": f"true {row['label']}"} for row in rows if row["label"] is not None]
 
 
-def _inner(rows: Any) -> tuple[list[dict[str, Any]], int]:
-    """Return the bins of equal width, and how many rows are in the wider ones at the ends."""
-    rows = list(rows)
+def _inner(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
+    """Return the bins of equal width of one group, and how many rows are in the wider ones at the ends."""
     widths = sorted(row["bin_end"] - row["bin_start"] for row in rows)
     if not widths:
         return [], 0

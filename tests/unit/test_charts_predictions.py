@@ -129,6 +129,25 @@ def test_a_histogram_of_numbers_counts_what_is_beyond_its_ends():
     svg_of(chart)
 
 
+@pytest.mark.parametrize("reference", [None, "houses/then"])
+def test_distributions_of_jobs_whose_bins_differ_are_all_drawn(reference):
+    rng = np.random.default_rng(0)
+    spreads = {"houses/then": 1.0, "houses/now": 3.0}
+    states = [prediction_state(rng.normal(0, spread, 3000), task="regression") for spread in spreads.values()]
+    tables = [
+        points.set_column(0, "resource", pa.array([job] * points.num_rows, pa.string()))
+        for job, points in zip(spreads, (curve_points(each, "predictions") for each in states), strict=True)
+    ]
+    chart = charts.distribution(pa.concat_tables(tables), reference=reference)
+    areas = {}
+    for row in rows_of(chart):
+        if row["x2"]:
+            width = float(row["x2"]) - float(row["x"])
+            areas[row["group"]] = areas.get(row["group"], 0.0) + float(row["y"]) * width
+    assert areas == {"then (3,000)": pytest.approx(1, abs=0.03), "now (3,000)": pytest.approx(1, abs=0.03)}
+    assert int(told(chart).split(" rows beyond")[0]) < 200
+
+
 @pytest.mark.parametrize("num_classes", [2, 10, 100, 300])
 def test_confusion_matrices_of_any_size(num_classes):
     rng = np.random.default_rng(0)
