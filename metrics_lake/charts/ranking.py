@@ -43,6 +43,7 @@ def ranking(rows: pa.Table, *, title: str | None = None, width: int | str = 640,
             "resource": row["resource"],
             "value": row["value"] if math.isfinite(row["value"]) else None,
             "text": f"{row['value']:.6g}",
+            "end": max(0.0, row["value"]) if math.isfinite(row["value"]) else 0.0,
             "step": row.get("step"),
         }
         for row, label in zip(drawn, labels, strict=True)
@@ -66,7 +67,8 @@ def ranking(rows: pa.Table, *, title: str | None = None, width: int | str = 640,
         ],
     )
     bars = base.mark_bar(height=alt.RelativeBandSize(band=0.7))
-    texts = base.mark_text(align="left", dx=4, invalid=None).encode(text="text:N")
+    # Beside a negative bar: over it one reads nothing.
+    texts = base.mark_text(align="left", dx=4).encode(x="end:Q", text="text:N")
     chart = alt.layer(bars, texts).properties(
         width=width,
         height=max(1, len(values)) * _BAR_HEIGHT,

@@ -264,7 +264,7 @@ def _(dark, get_part, get_version, lake, look, look_at, metrics, mo, page, runs,
         strips = (zooming.strip(lake, resources, each, x, **asked) for each in metrics.value)
         return next((each for each in strips if each is not None), None)  # of the first that has places
 
-    strip = look.careful(_strip)
+    strip = look.attempt(_strip, otherwise=None)
     mo.vstack([strip, look.note(zooming.HOW)]) if strip is not None else None
     return (strip,)
 
@@ -327,7 +327,9 @@ def _(by, dark, get_version, lake, leaderboards, look, mo, mode, page, piece, ra
     _asked = {"mode": mode.value, "by": by.value, "resources": runs, "where": where}
     _asked |= {"tags": slices.get(piece.value), "dark": dark}
     ranking = (
-        leaderboards.page(lake, ranked.value, **_asked) if ranked.value else look.note("No numbers yet.")
+        look.careful(lambda: leaderboards.page(lake, ranked.value, **_asked))
+        if ranked.value
+        else look.note("No numbers yet.")
     )
     look.stack([look.beside([ranked, by, *([piece] if len(slices) > 1 else []), mode]), ranking])
     return (ranking,)

@@ -42,18 +42,18 @@ def page(
     tags: dict[str, str] | None,
     dark: bool,
 ) -> Any:
-    """Return the leaderboard of a metric, and the parameters beside it below; each says why there is none."""
+    """Return the leaderboard of a metric, and the parameters beside it below, or why there are none.
+
+    Raises:
+        MetricsLakeError: There is no leaderboard.
+    """
     asked: dict[str, Any] = {"resources": resources, "where": where, "tags": tags, "dark": dark}
     asked["width"] = "container"
     stat = "last" if by == "last" else mode
+    board = leaderboard(lake, metric, mode=mode, by=by, top=_ROWS, **asked)
     return stack(
         [
-            careful(
-                lambda: panel(
-                    leaderboard(lake, metric, mode=mode, by=by, top=_ROWS, **asked),
-                    frozen=["rank", "resource"],
-                )
-            ),
+            panel(board, frozen=["rank", "resource"]),
             careful(lambda: panel(parameters(lake, metric, stat=stat, **asked), frozen=["resource"])),
         ]
     )

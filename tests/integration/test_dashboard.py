@@ -87,6 +87,11 @@ def test_run_table_is_searched_and_filtered(served, open_page):
 def test_wrong_condition_is_explained(served, open_page):
     page = open_page(served.page(page="Runs", where='"params/lrr" < 1'))
     page.shows("params/lrr", "params/lr")
+    for name in ("Curves", "Leaderboard"):
+        page = open_page(served.page(page=name, where='"params/lrr" < 1'))
+        page.shows("where names the column")
+        assert page.text().count("where names the column") == 1
+        assert "Drag on the strip" not in page.text()
 
 
 def test_curves_have_lines(served, open_page):

@@ -259,6 +259,18 @@ def test_a_leaderboard_is_bars_in_order(lake):
     ]
 
 
+def test_the_number_of_a_negative_bar_stands_beside_it(lake):
+    for run, value in (("a", -0.5), ("b", 0.25), ("c", -math.inf)):
+        lake.log_metric(f"digits/{run}", "neg_loss", value)
+    spec = lake.best("neg_loss", mode="max").plot().to_dict()
+    assert spec["layer"][1]["encoding"]["x"]["field"] == "end"
+    assert [(row["text"], row["end"]) for row in values_of(spec)] == [
+        ("0.25", 0.25),
+        ("-0.5", 0.0),
+        ("-inf", 0.0),
+    ]
+
+
 def test_bars_have_no_logarithmic_axis(lake):
     lake.log_metric("a", "acc", 0.5)
     with pytest.raises(InvalidInputError, match="no axis that can be logarithmic"):
