@@ -44,8 +44,9 @@ def intervals(
 ) -> Chart:
     """Return the metrics of one job as points with whiskers, its segments below one another.
 
-    Without segments the metrics stand below one another on one axis, those between 0 and 1; with segments
-    each metric has a panel, and its line of all rows helps to compare.
+    Without segments the metrics stand below one another with their numbers on one axis from 0 to 1, outside
+    of which a metric has its number alone; with segments each has a panel, and its line of all rows helps to
+    compare.
 
     Args:
         rows: ``resource segment metric label value n low high bound reason``, without windows.
@@ -102,8 +103,7 @@ def _tooltip(alt: Any) -> list[Any]:
 def _metrics(
     alt: Any, values: list[dict[str, Any]], groups: list[str], width: int | str
 ) -> tuple[Any, list[str | None]]:
-    on_axis = [value for value in values if value["value"] is None or 0.0 <= value["value"] <= 1.0]
-    shown = [value for value in on_axis if not value["metric"].startswith(_NOT_PERFORMANCE)]
+    shown = [_on_axis(value) for value in values if not value["metric"].startswith(_NOT_PERFORMANCE)]
     order = [name for name in FIRST if any(value["metric"] == name for value in shown)]
     order += [value["metric"] for value in shown if value["metric"] not in FIRST]
     base = alt.Chart(alt.InlineData(values=shown)).encode(
@@ -111,17 +111,27 @@ def _metrics(
     )
     x = alt.X("value:Q", title=None, scale=alt.Scale(domain=[0, 1]))
     chart = alt.layer(
-        base.mark_rule(strokeWidth=3, opacity=0.35).encode(x=alt.X("low:Q", title=None), x2="high:Q"),
+        base.mark_rule(strokeWidth=3, opacity=0.35, clip=True).encode(
+            x=alt.X("low:Q", title=None), x2="high:Q"
+        ),
         base.mark_point(filled=True, size=55, opacity=1).encode(x=x),
         base.mark_text(align="left", dx=8).encode(x=alt.XValue("width"), text="text:N"),
     ).properties(width=width, height=alt.Step(_ROW))
     size = max((value["n"] or 0 for value in values), default=0)
-    others = len(values) - len(shown)
+    others, outside = len(values) - len(shown), sum(value["is_outside"] for value in shown)
     return chart, [
         counted(len(shown), "metric"),
         f"of up to {counted(size, 'row')}",
+        f"{outside} in numbers alone: not between 0 and 1" if outside else None,
         f"{others} others, counts among them, not drawn" if others else None,
     ]
+
+
+def _on_axis(value: dict[str, Any]) -> dict[str, Any]:
+    """Return a value without its place where it has none on an axis from 0 to 1."""
+    is_outside = value["value"] is not None and not 0.0 <= value["value"] <= 1.0
+    place = {"value": None, "low": None, "high": None} if is_outside else {}
+    return {**value, **place, "is_outside": is_outside}
 
 
 def _segments(

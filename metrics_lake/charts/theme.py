@@ -62,6 +62,7 @@ def config(*, dark: bool = False) -> dict[str, Any]:
             "labelFontSize": 11,
             "titleFontSize": 12,
             "labelLimit": 240,
+            "labelSeparation": 6,
         },
         "legend": {
             "labelColor": text,

@@ -16,6 +16,8 @@ from metrics_lake.charts import (
 from metrics_lake.panels.panel import Panel
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pyarrow as pa
 
     from metrics_lake.charts import Chart
@@ -215,10 +217,8 @@ def prediction_windows(
     Raises:
         MetricsLakeError: As ``lake.prediction_metrics``.
     """
-    from metrics_lake.predictions import METRICS
-
     chosen = _PERFORMANCE if metrics is None else ((metrics,) if isinstance(metrics, str) else tuple(metrics))
-    estimates = [name for name in (f"estimated/{each}" for each in chosen) if name in METRICS]
+    estimates = _estimates(chosen)
     numbers = lake.prediction_metrics(
         jobs,
         metrics=[*chosen, *estimates, *_DRIFT, *_VOLUME],
@@ -255,6 +255,8 @@ def _metrics(numbers: pa.Table, *, width: int | Literal["container"], dark: bool
     """Return all numbers as a table, the usual ones as a chart, and the counts as a caption."""
     chart = None
     usual = _with_values(_chosen(numbers, _PERFORMANCE))
+    if not usual.num_rows:  # before labels come: what a reference lets expect, and how far off it is
+        usual = _with_values(_chosen(numbers, (*_estimates(_PERFORMANCE), *_DRIFT)))
     if usual.num_rows:
         chart = metrics_chart(usual, title="Metrics", width=width, dark=dark)
     rows = numbers.filter(_mask(name not in _OF_CLASSES for name in numbers.column("metric").to_pylist()))
@@ -294,6 +296,13 @@ def _chosen(numbers: pa.Table, names: tuple[str, ...]) -> pa.Table:
         if metric in places and (label is None or metric in _OF_CLASSES):
             places[metric].append(at)
     return numbers.take(pa.array([at for own in places.values() for at in own], pa.int64()))
+
+
+def _estimates(names: Iterable[str]) -> list[str]:
+    """Return the metrics that estimate others before their labels come."""
+    from metrics_lake.predictions import METRICS
+
+    return [name for name in (f"estimated/{each}" for each in names) if name in METRICS]
 
 
 def _with_values(numbers: pa.Table) -> pa.Table:

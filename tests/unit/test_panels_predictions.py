@@ -87,6 +87,35 @@ def test_a_reference_adds_drift_estimates_and_a_background(lake):
     assert over_time[1].caption.startswith("Windows of 1d, against churn/validation.")
 
 
+def test_without_labels_the_picture_is_of_estimates_and_drift(tmp_path):
+    with MetricsLake(tmp_path / "lake") as lake:
+        lake.log_prediction_metrics("churn/then", scored(seed=1), score="p", truth="y")
+        lake.log_prediction_metrics("churn/new", scored(shift=0.1).drop("y"), score="p", key="id")
+        (metrics, *_) = panels.predictions(lake, "churn/new", reference="churn/then")
+    assert metrics.caption == "3,000 predictions, none with a label."
+    drawn = {row["metric"]: row["text"] for row in rows_of(metrics.chart)}
+    assert {"estimated/roc_auc", "drift/psi", "drift/ks"} <= set(drawn)
+    (psi,) = [row["value"] for row in metrics.table.to_pylist() if row["metric"] == "drift/psi"]
+    assert drawn["drift/psi"].startswith(f"{psi:.4g}")
+
+
+def test_metrics_that_no_axis_shares_have_their_numbers(tmp_path):
+    with MetricsLake(tmp_path / "lake") as lake:
+        lake.log_prediction_metrics("prices/2", [15.5, 25.5, 90.5], truth=[10.5, 20.5, 85.5])
+        (metrics, *_) = panels.predictions(lake, "prices/2")
+    drawn = {row["metric"]: (row["value"], row["text"]) for row in rows_of(metrics.chart)}
+    assert drawn["rmse"] == (None, "5")
+    assert drawn["mae"][1].startswith("5")
+    assert drawn["r2"][0] is not None
+    assert "2 in numbers alone: not between 0 and 1" in " ".join(metrics.chart.title.subtitle)
+
+
+def rows_of(chart):
+    """Return what a chart draws."""
+    (rows,) = chart.to_dict()["datasets"].values()
+    return rows
+
+
 def test_windows_can_be_longer_and_of_one_metric(lake):
     (performance, volume) = panels.prediction_windows(
         lake, "churn/live", every="7d", metrics="brier", by="country"
