@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 
 import polars as pl
@@ -77,6 +78,8 @@ def plain(table):
 
 
 def _label(text):
+    if text.startswith("["):  # of the confusion matrix: the true class and the predicted one
+        return tuple(map(_label, json.loads(text)))
     return {"false": "0", "true": "1", "0.0": "0", "1.0": "1"}.get(text, text)
 
 
