@@ -18,7 +18,6 @@ import pyarrow.compute
 
 from metrics_lake.errors import InvalidInputError, TaskAmbiguousError
 from metrics_lake.predictions.inference import infer_task, label_kind
-from metrics_lake.predictions.inputs import readable
 from metrics_lake.predictions.roles import Roles, resolve
 from metrics_lake.predictions.slots import (
     collected,
@@ -29,6 +28,7 @@ from metrics_lake.predictions.slots import (
     slots,
     unslotted,
 )
+from metrics_lake.predictions.source import readable
 from metrics_lake.predictions.state import long_state
 from metrics_lake.predictions.tasks import TASKS, Task, as_task
 

@@ -10,7 +10,7 @@ import polars as pl
 from metrics_lake.errors import InvalidInputError
 from metrics_lake.predictions._text import near, quoted
 from metrics_lake.predictions.inference import label_kind
-from metrics_lake.predictions.inputs import adapt, readable
+from metrics_lake.predictions.inputs import adapt
 from metrics_lake.predictions.slots import (
     collected,
     frame_of,
@@ -20,6 +20,7 @@ from metrics_lake.predictions.slots import (
     slots,
     unslotted,
 )
+from metrics_lake.predictions.source import readable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

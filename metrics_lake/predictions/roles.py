@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
 from metrics_lake.errors import InvalidInputError
 from metrics_lake.predictions._arguments import listed
 from metrics_lake.predictions._text import near, quoted
-from metrics_lake.predictions.inputs import Source, adapt, adapt_column
+from metrics_lake.predictions.inputs import adapt, adapt_column
 from metrics_lake.predictions.tasks import Binary, Task
+
+if TYPE_CHECKING:
+    from metrics_lake.predictions.source import Source
 
 __all__ = ["RESERVED_SEGMENTS", "Roles", "every_text", "resolve"]
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from metrics_lake.predictions.inputs import Source
+    from metrics_lake.predictions.source import Source
 
 __all__ = ["collected", "frame_of", "key_kind", "key_names", "key_texts", "slots", "unslotted"]
 

@@ -13,9 +13,9 @@ from metrics_lake.predictions.batches import BATCH_ROWS, Parts, rebatch
 from metrics_lake.predictions.exact import with_exact
 from metrics_lake.predictions.families import labels, multiclass, numbers, regression, scores
 from metrics_lake.predictions.inference import infer_task
-from metrics_lake.predictions.inputs import in_memory, readable
 from metrics_lake.predictions.long import Long
 from metrics_lake.predictions.roles import Roles, resolve
+from metrics_lake.predictions.source import in_memory, readable
 from metrics_lake.predictions.tasks import Binary, Multiclass, Task, as_task
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from metrics_lake.predictions.inputs import Source
+    from metrics_lake.predictions.source import Source
 
 __all__ = ["build_state", "long_state", "merge_long", "merge_states", "prediction_state"]
 
