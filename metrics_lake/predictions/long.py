@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
@@ -18,6 +17,7 @@ import pyarrow as pa
 from metrics_lake.errors import InvalidInputError, UnsupportedFormatError
 from metrics_lake.predictions._text import near, quoted
 from metrics_lake.predictions.cells import coarsen
+from metrics_lake.predictions.long_tables import EXCLUDED, HEAD, NO_ROWS, SCHEMAS, shaped
 from metrics_lake.predictions.nested import from_lists, to_lists
 from metrics_lake.predictions.params import merge_params
 from metrics_lake.predictions.runs import (
@@ -36,49 +36,7 @@ from metrics_lake.tags import tags_from_key
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-__all__ = ["EXCLUDED", "GROUP", "HEAD", "SCHEMAS", "Long"]
-
-EXCLUDED: Final = ("null", "nan", "inf", "range", "truth_null", "truth_nan", "truth_inf")
-
-_HEAD: Final[dict[str, Any]] = {
-    "gid": pl.Int64,
-    "resource": pl.String,
-    "column": pl.String,
-    "task": pl.String,
-    "state": pl.String,
-    "res": pl.Int64,
-    "segment_key": pl.String,
-    "window_start": pl.Datetime("us", "UTC"),
-    "window_end": pl.Datetime("us", "UTC"),
-    "part_id": pl.String,
-    "n": pl.Int64,
-    "sum_w": pl.Float64,
-    **dict.fromkeys(EXCLUDED, pl.Int64),
-    "params": pl.String,
-    "created": pl.Datetime("us", "UTC"),
-    "writer": pl.String,
-}
-
-HEAD: Final = pl.Schema(_HEAD)
-
-SCHEMAS: Final = {
-    "cells": pl.Schema({"gid": pl.Int64, "cell": pl.Int64, "y": pl.Int8, "n": pl.Int64, "sum_w": pl.Float64}),
-    "calib": pl.Schema({
-        "gid": pl.Int64, "bin": pl.Int16, "yhat": pl.Int16, "y": pl.Int8, "n": pl.Int64, "sum_w": pl.Float64,
-        "sum_s": pl.Float64, "sum_se": pl.Float64, "sum_ll": pl.Float64,
-    }),
-    "ties": pl.Schema({"gid": pl.Int64, "cell": pl.Int64, "value": pl.Float64}),
-    "moments": pl.Schema({
-        "gid": pl.Int64, "of": pl.String, "n": pl.Int64, "sum_w": pl.Float64, "sum": pl.Float64,
-        "mean": pl.Float64, "m2": pl.Float64, "low": pl.Float64, "high": pl.Float64,
-    }),
-    "confusion": pl.Schema({
-        "gid": pl.Int64, "truth": pl.String, "pred": pl.String, "n": pl.Int64, "sum_w": pl.Float64,
-    }),
-}  # fmt: skip
-"""The long tables. In ``ties`` every cell of ``cells`` has a row; its value is NULL where rows differ."""
-
-_NO_ROWS: Final = {name: pl.DataFrame(schema=schema) for name, schema in SCHEMAS.items()}
+__all__ = ["GROUP", "Long"]
 
 _KEYS: Final = {
     "cells": ["cell", "y"],
@@ -120,8 +78,8 @@ class Long:
             given: Columns of :data:`HEAD` to take instead of the frame's.
             tables: The long tables.
         """
-        made = {name: _shaped(tables[name], SCHEMAS[name]) for name in tables}
-        return cls(head=_shaped(head, HEAD, given), **{**_NO_ROWS, **made})
+        made = {name: shaped(tables[name], SCHEMAS[name]) for name in tables}
+        return cls(head=shaped(head, HEAD, given), **{**NO_ROWS, **made})
 
     @classmethod
     def concat(cls, states: Iterable[Long]) -> Long:
@@ -162,11 +120,11 @@ class Long:
 
     def without_cells(self) -> Long:
         """Return the states without cells, for what needs none."""
-        return replace(self, cells=_NO_ROWS["cells"], ties=_NO_ROWS["ties"])
+        return replace(self, cells=NO_ROWS["cells"], ties=NO_ROWS["ties"])
 
     def with_head(self, *columns: pl.Expr) -> Long:
         """Return the states with columns of ``head`` replaced."""
-        return replace(self, head=_shaped(self.head.with_columns(*columns), HEAD))
+        return replace(self, head=shaped(self.head.with_columns(*columns), HEAD))
 
     def with_params(self, change: Callable[[dict[str, Any], bool], dict[str, Any]]) -> Long:
         """Return the states with ``change(params, is_window)`` for params: a few different ones, mostly."""
@@ -319,8 +277,8 @@ class Long:
             )
         parts = {name: from_lists(table.column(name), SCHEMAS[name]) for name in LISTS}
         if not parts["cells"].is_empty():
-            cells = summed(_shaped(parts["cells"], SCHEMAS["cells"]), by_truth=False)
-            parts["ties"] = with_ties(cells, _shaped(parts["ties"], SCHEMAS["ties"]))
+            cells = summed(shaped(parts["cells"], SCHEMAS["cells"]), by_truth=False)
+            parts["ties"] = with_ties(cells, shaped(parts["ties"], SCHEMAS["ties"]))
         return cls.build(head.with_row_index("gid").unnest("excluded"), **parts)
 
 
@@ -340,33 +298,6 @@ def _truth_counts() -> list[pl.Expr]:
 
 def _loaded(sources: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{"params": json.loads(source["params"]), "part_id": source["part_id"]} for source in sources]
-
-
-def _shaped(
-    frame: pl.DataFrame, schema: pl.Schema, given: Mapping[str, pl.Expr] | None = None
-) -> pl.DataFrame:
-    """Return the frame with exactly these columns and types; what it lacks is NULL.
-
-    Args:
-        frame: The rows.
-        schema: The columns.
-        given: Columns to take instead of the frame's, in their types.
-    """
-    has = frame.schema
-    if not given and has == schema:
-        return frame
-    columns: dict[str, Any] = {
-        name: name if has[name] == dtype else pl.col(name).cast(dtype)
-        for name, dtype in schema.items()
-        if name in has
-    }
-    columns |= {name: column.alias(name) for name, column in (given or {}).items()}
-    return frame.select(columns.get(name, _null(name, dtype)) for name, dtype in schema.items())
-
-
-@cache
-def _null(name: str, dtype: Any) -> pl.Expr:
-    return pl.lit(None, dtype=dtype).alias(name)
 
 
 def _by_gid(head: pl.DataFrame, column: str) -> pl.Series:

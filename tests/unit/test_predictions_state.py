@@ -49,7 +49,8 @@ from metrics_lake.predictions.cells import (
     step,
 )
 from metrics_lake.predictions.grouping import aggregate
-from metrics_lake.predictions.long import SCHEMAS, Long
+from metrics_lake.predictions.long import Long
+from metrics_lake.predictions.long_tables import SCHEMAS
 from metrics_lake.predictions.names import METRICS, base_name
 from metrics_lake.predictions.roles import resolve
 from metrics_lake.predictions.state import merge_states as merge

@@ -10,7 +10,7 @@ import polars as pl
 from metrics_lake.predictions.cells import NUMBER_RESOLUTION, cell_of_key, number_key
 from metrics_lake.predictions.families.numbers import by_cell, deviations, moment_rows
 from metrics_lake.predictions.grouping import BAD, aggregate, number
-from metrics_lake.predictions.long import EXCLUDED
+from metrics_lake.predictions.long_tables import EXCLUDED
 from metrics_lake.predictions.runs import cell_table
 
 if TYPE_CHECKING:
