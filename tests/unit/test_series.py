@@ -107,7 +107,7 @@ def check_point(found, row):
 @pytest.fixture(params=["by SQL", "few rows"])
 def few_rows(request, monkeypatch):
     """Both ways in which rows are summarised."""
-    monkeypatch.setattr(series, "FEW_ROWS", 0 if request.param == "by SQL" else 1000)
+    monkeypatch.setattr("metrics_lake.series.summary.FEW_ROWS", 0 if request.param == "by SQL" else 1000)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
