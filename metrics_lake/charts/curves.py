@@ -27,6 +27,9 @@ __all__ = ["curves"]
 _PANEL_WIDTH: Final = 260
 _AXIS_WIDTH: Final = 60
 _CONTAINER_WIDTH: Final = 800
+_FORMAT: Final = ".6~g"
+"""Of an axis of which all values are the same: by the distance of its ticks Vega would write 0.1 as 0."""
+
 _DASHED_POINTS: Final = 600
 """Of more points lines are not dashed: three of ten lines of 500 noisy points each took a browser 0.4 s more
 (November 2026)."""
@@ -119,11 +122,12 @@ def curves(
 
 def _layers(alt: Any, picture: Picture, *, log: bool, width: int | str, hover: Any = None) -> list[Any]:
     """Return lines, dots where a line alone shows nothing, what is hovered over, and marks at the edges."""
+    y_axis = {"axis": alt.Axis(format=_FORMAT)} if picture.is_flat else {}
     y_scale = alt.Scale(type="log", nice=False) if log else alt.Scale(zero=False)
     x_scale = alt.Scale(type="utc") if picture.is_time else alt.Scale(zero=False, nice=False)
     base = alt.Chart().encode(
         x=alt.X("x:T" if picture.is_time else "x:Q", title=picture.x_title, scale=x_scale),
-        y=alt.Y("y:Q", title=None, scale=y_scale),
+        y=alt.Y("y:Q", title=None, scale=y_scale, **y_axis),
         detail=alt.Detail("s:N"),  # of a text Altair would find out by its schema what it is
     )
     zoom = alt.selection_interval(name="zoom", bind="scales", zoom="wheel![event.shiftKey]")

@@ -37,6 +37,7 @@ class Picture:
         is_time: Whether x is milliseconds since 1970.
         colour_title: What the groups are; None: series.
         subtitle: What is drawn and what is not.
+        is_flat: Whether all values of a metric are the same.
     """
 
     points: pa.Table
@@ -47,6 +48,7 @@ class Picture:
     is_time: bool
     colour_title: str | None
     subtitle: list[str]
+    is_flat: bool
 
     @classmethod
     def of(cls, drawn: Drawn, *, log: bool, color: str | None) -> Picture:
@@ -97,6 +99,7 @@ class Picture:
             is_time=drawn.x == "timestamp",
             colour_title=colour_title,
             subtitle=subtitle(told),
+            is_flat=_is_flat(points, series),
         )
 
 
@@ -198,6 +201,15 @@ def _dots(number: Any, shown: Any) -> Any:
     if len(number) <= _DOTTED_POINTS * LEGEND_SERIES:
         lonely = pc.or_(lonely, pc.is_in(number, value_set=few))
     return pc.cast(pc.and_(there, lonely), pa.int8())
+
+
+def _is_flat(points: pa.Table, series: list[dict[str, Any]]) -> bool:
+    ends: Any = points.group_by("s").aggregate([("y", "min"), ("y", "max")]).to_pylist()
+    values: dict[str, set[float]] = {}
+    for each in ends:
+        if each["y_min"] is not None:
+            values.setdefault(series[each["s"]]["metric"], set()).update((each["y_min"], each["y_max"]))
+    return any(len(own) == 1 for own in values.values())
 
 
 def _natural(text: str) -> list[tuple[bool, int, str]]:

@@ -9,6 +9,7 @@ import sys
 
 import pyarrow as pa
 import pytest
+import vl_convert
 
 from metrics_lake import InvalidInputError, MetricsLake, glob
 from metrics_lake.charts import MAX_POINTS, Drawn, curves, parallel, ranking, scatter, short_labels, themed
@@ -88,6 +89,18 @@ def test_what_is_no_number_is_counted(lake):
     assert "3 NaN or infinite, marked at the edge" in told(spec)
     assert "left out: 1 non-numeric value" in told(spec)
     assert "left out: 1 point without a step" in told(spec)
+
+
+def svg_of(chart):
+    return vl_convert.vegalite_to_svg(chart.to_json())
+
+
+@pytest.mark.parametrize("metrics", ["m", ["m", "other"]])
+def test_an_axis_of_one_value_names_it(lake, metrics):
+    lake.log_series("run", "m", [0.125] * 5)
+    lake.log_series("run", "other", [0.25, 0.5, math.nan])
+    assert ">0.125</text>" in svg_of(lake.history("run", metrics).plot())
+    assert ">0.125</text>" in svg_of(lake.history("run", metrics, steps=range(1)).plot())
 
 
 def test_only_texts_are_an_empty_chart(lake):
