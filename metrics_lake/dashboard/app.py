@@ -322,6 +322,13 @@ def _(choices, get_names, lake, leaderboards, look, mo, page, ranked):
 
 
 @app.cell
+def _(by, get_version, look, mo, mode, page, piece, ranked, slices):
+    mo.stop(page.value != "Leaderboard" or not get_version())
+    look.beside([ranked, by, *([piece] if len(slices) > 1 else []), mode])
+    return
+
+
+@app.cell
 def _(by, dark, get_version, lake, leaderboards, look, mo, mode, page, piece, ranked, runs, slices, where):
     mo.stop(page.value != "Leaderboard" or not get_version())
     _asked = {"mode": mode.value, "by": by.value, "resources": runs, "where": where}
@@ -331,7 +338,7 @@ def _(by, dark, get_version, lake, leaderboards, look, mo, mode, page, piece, ra
         if ranked.value
         else look.note("No numbers yet.")
     )
-    look.stack([look.beside([ranked, by, *([piece] if len(slices) > 1 else []), mode]), ranking])
+    ranking
     return (ranking,)
 
 
@@ -395,6 +402,13 @@ def _(choices, chosen, get_jobs, jobs, mo):
 
 
 @app.cell
+def _(by_segment, chosen, every_window, get_version, look, mo, page, reference):
+    mo.stop(page.value != "Predictions" or not get_version())
+    look.beside([chosen, by_segment, *([every_window] if every_window.options else []), reference])
+    return
+
+
+@app.cell
 def _(by_segment, chosen, dark, every_window, get_version, jobs, lake, look, mo, page, reference):
     mo.stop(page.value != "Predictions" or not get_version())
 
@@ -409,8 +423,7 @@ def _(by_segment, chosen, dark, every_window, get_version, jobs, lake, look, mo,
         )
 
     shown_jobs = look.careful(_predictions) if chosen.value else look.note("No prediction jobs yet.")
-    _controls = [chosen, by_segment, *([every_window] if every_window.options else []), reference]
-    look.stack([look.beside(_controls), shown_jobs])
+    shown_jobs
     return (shown_jobs,)
 
 
