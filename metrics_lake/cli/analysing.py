@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from metrics_lake.cli.missing import metric_found_nowhere, require_some, say_nothing_fits
-from metrics_lake.cli.output import Rows, note, write_rows
+from metrics_lake.cli.output import Rows, note, note_full_inbox, write_rows
 from metrics_lake.cli.parameters import (
     at_option,
     exact_option,
@@ -166,6 +166,7 @@ def sql(
     joined = {name: _frame(path) for name, path in _pairs(frames, "--frame")}
     with place.reading() as lake:
         result = lake.sql(text, bound or None, frames=joined or None, at=at, timeout_seconds=timeout or None)
+        note_full_inbox(result)
         if not write_rows(Rows.of_reader(result.reader()), form, limit):
             note("No rows.")
 

@@ -22,10 +22,21 @@ if TYPE_CHECKING:
 
     from metrics_lake.result import Result
 
-__all__ = ["Rows", "chosen_format", "note", "write", "write_report", "write_rows"]
+__all__ = [
+    "FULL_INBOX",
+    "Rows",
+    "chosen_format",
+    "note",
+    "note_full_inbox",
+    "write",
+    "write_report",
+    "write_rows",
+]
 
 Columns = dict[str, list[Any]]
 
+FULL_INBOX: Final = 500
+"""Objects that wait to be compacted; with more of them reads become slow."""
 _TABLE_ROWS: Final = 200
 _PIECE_ROWS: Final = 16_384
 _GAP: Final = 2
@@ -84,6 +95,7 @@ class Rows:
             }
 
         kept = None if shown is None else tuple(name for name in shown if name in names)
+        note_full_inbox(result)
         return cls(names, parts, result.reader, kept)
 
     @classmethod
@@ -169,6 +181,13 @@ def chosen_format(asked: str | None) -> str:
 def note(message: str) -> None:
     """Say something to the person, beside the data."""
     click.echo(message, err=True)
+
+
+def note_full_inbox(result: Result) -> None:
+    """Say why a read was slow where many objects wait: commands compact nothing on the side."""
+    waiting = 0 if result.snapshot is None else len(result.snapshot.inbox)
+    if waiting > FULL_INBOX:
+        note(f"{waiting:,} objects wait to be compacted, which makes reads slower: metrics-lake compact")
 
 
 def write_rows(rows: Rows, form: str | None, limit: int | None = None) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from metrics_lake.charts import counted
 from metrics_lake.cli.machine import DRIVERS, Found, state_of, versions
+from metrics_lake.cli.output import FULL_INBOX
 from metrics_lake.errors import (
     BucketNotFoundError,
     MetricsLakeError,
@@ -30,7 +31,6 @@ __all__ = ["examine"]
 
 _PREFIX: Final = "_doctor/"
 _LEFT_SECONDS: Final = 3600.0
-_FULL_INBOX: Final = 500
 _SKEW_SECONDS: Final = 5.0
 """Stores keep whole seconds, and a request takes its time: less is no skew."""
 
@@ -246,7 +246,7 @@ def _contents(place: Place) -> Iterator[Found]:
     except MetricsLakeError as error:
         yield Found("points", "fail", error.message, error.hint or "`metrics-lake verify` says more.")
         return
-    if waiting > _FULL_INBOX:
+    if waiting > FULL_INBOX:
         yield Found(
             "inbox",
             "warn",

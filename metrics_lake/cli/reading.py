@@ -16,7 +16,7 @@ from metrics_lake.cli.missing import (
     resource_not_found,
     say_nothing_fits,
 )
-from metrics_lake.cli.output import Rows, chosen_format, note, write, write_rows
+from metrics_lake.cli.output import Rows, chosen_format, note, note_full_inbox, write, write_rows
 from metrics_lake.cli.parameters import (
     FORMATS,
     STEPS,
@@ -202,6 +202,7 @@ def history(
         total = result.notes.get("total_points") if downsample else None
         more = _FULL if full else ()
         rows = Rows.of_points(result.reader(), _HISTORY + more, shown=_SHOWN + more)
+        note_full_inbox(result)
         count = write_rows(rows, form, limit)
         if not count:
             require_some(lake, [one], several)

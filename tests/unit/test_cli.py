@@ -19,7 +19,7 @@ pytest.importorskip("rich")
 from metrics_lake import MetricsLake, glob
 from metrics_lake.cli import main
 from metrics_lake.cli.cells import Logged, csv_cell, json_cell, logged, table_cell
-from metrics_lake.cli.output import Rows, _blocks, write
+from metrics_lake.cli.output import FULL_INBOX, Rows, _blocks, write
 from metrics_lake.cli.parameters import AGE, AT, INSTANT, STEPS, pattern, tags_of, value_of
 from metrics_lake.values import decode
 
@@ -427,6 +427,19 @@ def test_negative_numbers_are_no_options(run, folder):
     assert json.loads(run("get", "neg", "c", "--url", "lake")[1]) == {"$kind": ["float", "-inf"]}
     assert run("log", "--url", "lake", "--", "neg", "--odd", "-x") == (0, "", "")
     assert run("get", "--url", "lake", "--raw", "--", "neg", "--odd")[1] == "-x\n"
+
+
+def test_reads_of_a_full_inbox_say_why_they_are_slow(run, folder):
+    with MetricsLake("lake", compaction="off") as lake:
+        for step in range(FULL_INBOX):
+            lake.log_metric("many", "x", 1.0, step=step)
+            lake.flush()
+    for command in (("ls",), ("history", "many"), ("sql", "SELECT 1 FROM metrics")):
+        code, _, err = run(*command, "--url", "lake")
+        assert code == 0
+        assert err.endswith("objects wait to be compacted, which makes reads slower: metrics-lake compact\n")
+    run("compact", "--url", "lake")
+    assert run("ls", "--url", "lake")[2] == ""
 
 
 def test_several_tagged_series_ask_which(run, folder):
