@@ -45,15 +45,19 @@ def _(mo, url):
         jobs = panels.prediction_jobs(lake).to_pylist()
     except MetricsLakeError as _error:
         problem, overview, jobs = str(_error), [], []
-    mo.callout(mo.md(problem), kind="warn") if problem else None
+    mo.callout(mo.plain_text(problem), kind="warn") if problem else None
     return jobs, lake, overview, panels, problem
 
 
 @app.cell
 def _(mo):
+    from html import escape
+
     def show(panel, *, rows=10):
         """Lay out one panel: the chart, the caption, the table."""
-        parts = [mo.md(f"### {panel.title}"), panel.chart, mo.md(f"<small>{panel.caption}</small>")]
+        # What runs and metrics are called is text, not Markdown or HTML.
+        title, caption = f"<h3>{escape(panel.title)}</h3>", f"<small>{escape(panel.caption)}</small>"
+        parts = [mo.Html(title), panel.chart, mo.Html(caption)]
         if panel.table is not None:
             parts.append(
                 mo.ui.table(

@@ -119,6 +119,16 @@ def test_the_dashboard_shows_what_a_lake_has(url, monkeypatch):
     assert [panel.title for panel in cells["health"]] == ["Files", "Versions", "Writers", "Gaps"]
 
 
+def test_names_in_the_dashboard_are_texts(tmp_path, monkeypatch):
+    name = "<img src=x> **loud** $x$"
+    with MetricsLake(tmp_path / "lake") as lake:
+        lake.log_series("digits/run", name, [0.5, 0.25])
+    monkeypatch.setenv("METRICS_LAKE_URL", str(tmp_path / "lake"))
+    page = run("dashboard")["board_page"].text
+    assert "<h3>Leaderboard: &lt;img src=x&gt; **loud** $x$</h3>" in page
+    assert "<img" not in page
+
+
 def test_the_dashboard_explains_a_url_without_a_lake(tmp_path, monkeypatch):
     monkeypatch.setenv("METRICS_LAKE_URL", str(tmp_path / "nothing"))
     cells = run("dashboard")
