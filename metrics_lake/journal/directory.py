@@ -20,7 +20,7 @@ from metrics_lake.errors import (
 )
 from metrics_lake.journal.content import SegmentHeader
 from metrics_lake.journal.locks import lock_file, unlock
-from metrics_lake.journal.sealed import SealedFile, load_sealed, set_file_aside, sync_directory
+from metrics_lake.journal.sealed import SealedFile, journal_error, load_sealed, set_file_aside, sync_directory
 from metrics_lake.journal.segments import FileSegment, MemorySegment, Segment
 
 if TYPE_CHECKING:
@@ -119,9 +119,7 @@ class Journal:
             # Renamed only once it is locked: nobody can take it for an orphan's.
             hidden.rename(self.directory)
         except OSError as error:
-            raise JournalError(
-                f"the journal {self.directory} cannot be made: {error.strerror}.", path=str(self.directory)
-            ) from error
+            raise journal_error("journal", self.directory, "made", error) from error
         if fd is None:
             raise JournalError(
                 f"the lock of the new journal {self.directory} is held by another process.",
@@ -163,10 +161,7 @@ class Journal:
         try:
             _in_folder(root, lambda: before.rename(target))
         except OSError as error:
-            raise JournalError(
-                f"the journal {self.directory} cannot be moved to {target}: {error.strerror}.",
-                path=str(self.directory),
-            ) from error
+            raise journal_error("journal", self.directory, f"moved to {target}", error) from error
         self.directory = target
         self._has_new_names = True
         _remove_empty_parents(before)
@@ -187,10 +182,7 @@ class Journal:
         except OSError as error:
             if self._is_closed:
                 return  # what it held is in the store
-            raise JournalError(
-                f"the journal {self.directory} cannot be brought to stable storage: {error.strerror}.",
-                path=str(self.directory),
-            ) from error
+            raise journal_error("journal", self.directory, "brought to stable storage", error) from error
 
     def close(self) -> None:
         """Give back the descriptors and the lock; a directory without segments is removed."""
@@ -288,9 +280,7 @@ def _remember(directory: Path, identity: Identity) -> None:
         temporary.replace(directory / _IDENTITY)
         sync_directory(directory)
     except OSError as error:
-        raise JournalError(
-            f"the journal {directory} cannot be written: {error.strerror}.", path=str(directory)
-        ) from error
+        raise journal_error("journal", directory, "written", error) from error
 
 
 def _remembered(directory: Path) -> Identity | None:

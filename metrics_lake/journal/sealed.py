@@ -16,6 +16,7 @@ __all__ = [
     "SealedFile",
     "SealedSegment",
     "content_of",
+    "journal_error",
     "load_sealed",
     "read_range",
     "set_file_aside",
@@ -111,9 +112,7 @@ class SealedFile:
             sync_directory(self.path.parent)
             size = self.path.stat().st_size
         except OSError as error:
-            raise JournalError(
-                f"the journal segment {self.path} cannot be written: {error.strerror}.", path=self.where
-            ) from error
+            raise journal_error("journal segment", self.path, "written", error) from error
         return SealedFile(self.path, header, size, self.row_count)
 
     def discard(self) -> None:
@@ -123,6 +122,15 @@ class SealedFile:
     def set_aside(self) -> None:
         """Keep the segment's bytes for a person to look at, where no replay takes them."""
         set_file_aside(self.path)
+
+
+def journal_error(what: str, path: str | Path, done: str, error: OSError) -> JournalError:
+    """Return the error that something cannot be done to a part of the journal, and what to do."""
+    return JournalError(
+        f"the {what} {path} cannot be {done}: {error.strerror}.",
+        hint="Mend its disk or its rights, or name another folder with METRICS_LAKE_STATE.",
+        path=str(path),
+    )
 
 
 def load_sealed(path: Path) -> SealedFile | None:

@@ -15,6 +15,7 @@ from metrics_lake.errors import JournalError, JournalFullError
 from metrics_lake.journal.sealed import (
     SealedFile,
     content_of,
+    journal_error,
     load_sealed,
     read_range,
     set_file_aside,
@@ -385,4 +386,4 @@ def _full(where: str) -> JournalFullError:
 def _journal_error(error: OSError, where: str) -> JournalError:
     if error.errno in _NO_ROOM:
         return _full(where)
-    return JournalError(f"the journal segment {where} cannot be written: {error.strerror}.", path=where)
+    return journal_error("journal segment", where, "written", error)

@@ -11,6 +11,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 if TYPE_CHECKING:
@@ -201,6 +202,9 @@ class GcsDriver(Driver):
 
     def connect(self, url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
         """Return a filesystem whose requests are single attempts with bounded silence, and the url's path."""
+        token = options.get("token")
+        if isinstance(token, str) and token.endswith(".json") and not Path(token).exists():
+            raise ValueError(f"there is no file {token}")  # gcsfs would take its name for an access token
         aiohttp = importlib.import_module("aiohttp")
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=_READ_SECONDS)
         filesystem = _single_attempt_gcs()(**{"requests_timeout": timeout, **options, **_UNSHARED})

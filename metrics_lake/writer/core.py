@@ -269,8 +269,9 @@ class Writer(Journaling):
         if not points:
             return
         reason = self._outbox.problems.get("publishing", "the store did not answer in time.")
+        what = "1 point is" if points == 1 else f"{points:,} points are"
         raise NotPublishedError(
-            f"{points:,} points are in the journal {where} and not in {self._storage.url}: {reason}",
+            f"{what} in the journal {where} and not in {self._storage.url}: {reason}",
             hint="They are published by the next handle on this machine, or with `metrics-lake recover`.",
             points=points,
             path=where,

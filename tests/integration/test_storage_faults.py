@@ -341,6 +341,11 @@ def test_no_credentials_at_all(s3_server, s3_url, monkeypatch):
         open_storage(s3_url, {"endpoint_url": s3_server.endpoint_url}).get("a")
 
 
+def test_a_file_of_credentials_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(InvalidInputError, match=r"there is no file .*key\.json"):
+        open_storage("gs://lake/a", {"token": str(tmp_path / "key.json")}).get("a")
+
+
 def test_expired_token_is_a_denial(s3, s3_proxy):
     s3_proxy.inject("answer", "GET", status=400)
     with pytest.raises(PermissionDeniedError) as caught:

@@ -481,7 +481,7 @@ def test_a_publisher_that_dies_has_a_successor(storage, make, monkeypatch):
     monkeypatch.setattr(writer._outbox, "publish_all", fail)
     with (
         pytest.warns(UserWarning, match="nobody foresaw it"),
-        pytest.raises(Exception, match="1 points are in"),
+        pytest.raises(Exception, match="1 point is in"),
     ):
         writer.flush()
     assert died.is_set()
