@@ -280,8 +280,8 @@ class Result:
         What has no place in the picture is counted in the subtitle.
 
         Args:
-            x: Of a history ``"step"``, ``"relative"`` (time since the resource's first point) or
-                ``"timestamp"``; None: the step where there are any. Otherwise a column.
+            x: Of a history ``"step"``, ``"relative"`` (time since the resource's first point in the picture)
+                or ``"timestamp"``; None: the step where there are any. Otherwise a column.
             y: A column of numbers; not for a history.
             color: Of a history what lines of one colour share: ``"resource"``, ``"metric"`` or a tag's name;
                 otherwise a column.
