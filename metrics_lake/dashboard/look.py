@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from metrics_lake.charts import Chart
     from metrics_lake.panels import Panel
 
-__all__ = ["attempt", "beside", "careful", "note", "panel", "picture", "stack", "warning"]
+__all__ = ["ACTIONS", "attempt", "beside", "careful", "note", "panel", "picture", "stack", "warning"]
 
-_ACTIONS: Final = {"export": True, "source": False, "compiled": False, "editor": False}
+ACTIONS: Final = {"export": True, "source": False, "compiled": False, "editor": False}
 """What a chart's menu offers: to save it. Vega's editor is a page of others, to which the data would go."""
 
 _Made = TypeVar("_Made")
@@ -44,7 +44,7 @@ def picture(chart: Chart) -> Any:
     """
     specification = chart.to_dict(validate=False)
     meta = specification.get("usermeta", {})
-    embedded = {**meta.get("embedOptions", {}), "actions": _ACTIONS}
+    embedded = {**meta.get("embedOptions", {}), "actions": ACTIONS}
     return _Picture({**specification, "usermeta": {**meta, "embedOptions": embedded}})
 
 

@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from metrics_lake.charts import MAX_POINTS, themed
+from metrics_lake.dashboard.look import ACTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -154,7 +155,7 @@ def _chart(rows: pa.Table, axis: str, part: Part, dark: bool) -> Any:
             height=_HEIGHT,
             description="The whole range; drag to look closer.",
             # A page keeps the picture, and what is marked in it, where a chart equals the last one.
-            usermeta={"made": time.monotonic_ns(), "embedOptions": {"actions": False}},
+            usermeta={"made": time.monotonic_ns(), "embedOptions": {"actions": ACTIONS}},
         )
         .add_params(marking)
     )
