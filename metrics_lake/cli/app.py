@@ -109,7 +109,9 @@ def run(arguments: Sequence[str]) -> int:
     # click does not say which command was running when it gives an error back.
     is_debug = "--debug" in arguments
     try:
-        found = main_group.main(list(arguments), prog_name="metrics-lake", standalone_mode=False)
+        found = main_group.main(
+            list(arguments), prog_name="metrics-lake", standalone_mode=False, color=_wants_colour()
+        )
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return USAGE
@@ -127,6 +129,11 @@ def run(arguments: Sequence[str]) -> int:
         named = f"{error.filename}: " if error.filename else ""
         return _failed(f"{named}{error.strerror or error}", FAILURE, is_debug)
     return found if isinstance(found, int) else 0
+
+
+def _wants_colour() -> bool | None:
+    """Return False where the environment says so (no-color.org), which click does not ask; else None."""
+    return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
 
 
 def _usage(error: click.UsageError) -> str:

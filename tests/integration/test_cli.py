@@ -337,6 +337,12 @@ def test_doctor_on_a_terminal_says_what_to_do(terminal, tmp_path):
 # ---- going wrong -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("said", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_a_terminal_without_colours_gets_none(terminal, tmp_path, said):
+    assert "\x1b[32m" in terminal(100, "doctor", "--url", tmp_path / "nowhere")[1]
+    assert "\x1b" not in terminal(100, "doctor", "--url", tmp_path / "nowhere", **said)[1]
+
+
 def test_errors_are_one_line_and_debug_shows_more(run):
     missing = run("ls", "--url", "typo", code=3)
     assert missing.stderr.count("\n") == 1
