@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["LakeAccess", "check_choice"]
 
 _LOOK_SECONDS: Final = 60.0
+_REFUSED_SECONDS: Final = 3600.0
 
 
 class LakeAccess:
@@ -61,6 +62,7 @@ class LakeAccess:
     _made_in: int
     _compactor: BackgroundCompaction | None
     _next_look: float
+    _refused: str | None
 
     def _log_rows(self, table: str, rows: pa.Table, durability: Durability | None) -> None:
         """Journal rows without ``writer`` and ``seq``, or publish them where they are many."""
@@ -176,9 +178,13 @@ class LakeAccess:
         except ClosedError:
             return  # the last points of a handle that is being closed were published
         except PermissionDeniedError as error:
-            self._compaction = f"off: these credentials may not list the lake ({error.message})"
+            # For an hour: a token that expired is renewed.
+            self._refused = f"off: these credentials may not list the lake ({error.message})"
+            self._next_look = now + _REFUSED_SECONDS
         except MetricsLakeError as error:
             self._writer.report("compaction", f"the inbox could not be listed for compaction: {error}")
+        else:
+            self._refused = None
 
 
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:

@@ -120,6 +120,7 @@ class MetricsLake(WriteVerbs, ReadVerbs, AnalysisVerbs, PredictionVerbs, BaseMet
         self._made_in = os.getpid()
         self._compactor: BackgroundCompaction | None = None
         self._next_look = 0.0
+        self._refused: str | None = None
         self._writer = Writer(storage, settings, self._look_at_inbox)
         self._lake_file: LakeFile | None = None
         self._reader: Reader | None = None
@@ -209,7 +210,9 @@ class MetricsLake(WriteVerbs, ReadVerbs, AnalysisVerbs, PredictionVerbs, BaseMet
     def status(self) -> Status:
         """Return what this handle knows of its writer: pending points, durability, problems."""
         compactor = self._compactor
-        return self._writer.status(self._compaction if compactor is None else compactor.state)
+        return self._writer.status(
+            self._refused or (self._compaction if compactor is None else compactor.state)
+        )
 
     @property
     def maintenance(self) -> Maintenance:

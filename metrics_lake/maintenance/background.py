@@ -6,8 +6,10 @@ decides, so a claim that is lost, stale or ignored costs work and never rows.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
+import time
 from typing import TYPE_CHECKING, Final
 
 from metrics_lake.errors import MetricsLakeError, PermissionDeniedError, UnsupportedFormatError
@@ -24,6 +26,8 @@ __all__ = ["BackgroundCompaction", "claim"]
 LIVE_OBJECTS: Final = 500
 BUDGET_BYTES: Final = 64 << 20
 CLAIM_SECONDS: Final = 600.0
+REFUSED_SECONDS: Final = 3600.0
+"""How long refused credentials are left alone: tokens that expired are renewed, rights are given."""
 
 
 def claim(storage: Storage, table: str, snapshot: Snapshot) -> bool:
@@ -65,13 +69,14 @@ class BackgroundCompaction:
         enabled: False never does anything.
 
     Attributes:
-        state: ``"auto"``, ``"off"``, or why it turned itself off.
+        state: ``"auto"``, ``"off"``, or why it turned itself off; for an hour, where rights were missing.
         last_error: What went wrong the last time, or None.
     """
 
     def __init__(self, storage: Storage, *logs: TableLog, enabled: bool = True) -> None:
         self.state = "auto" if enabled else "off"
         self.last_error: MetricsLakeError | None = None
+        self._off_until = 0.0 if enabled else math.inf
         self._storage = storage
         self._logs = {log.table: log for log in logs}
         for log in logs:
@@ -90,7 +95,11 @@ class BackgroundCompaction:
             True where a compaction was started.
         """
         # Readers hand in the same tuple as long as nothing is new.
-        if self.state != "auto" or snapshot.inbox is self._seen_not_full or os.getpid() != self._pid:
+        if (
+            time.monotonic() < self._off_until
+            or snapshot.inbox is self._seen_not_full
+            or os.getpid() != self._pid
+        ):
             return False
         if snapshot.table not in self._logs or not _is_full(snapshot):
             self._seen_not_full = snapshot.inbox
@@ -121,8 +130,10 @@ class BackgroundCompaction:
                 collect_inbox(self._storage, log)
         except PermissionDeniedError as error:
             self.state = f"off: these credentials may not compact ({error.message})"
+            self._off_until = time.monotonic() + REFUSED_SECONDS
         except UnsupportedFormatError as error:
             self.state = f"off: {error.message}"
+            self._off_until = math.inf
         except MetricsLakeError as error:
             # Whoever reads next tries again; the rows are where they were.
             self.last_error = error
@@ -130,6 +141,7 @@ class BackgroundCompaction:
             if threading.main_thread().is_alive():
                 raise
         else:
+            self.state = "auto"
             self.last_error = None
         finally:
             self._lock.release()

@@ -89,6 +89,20 @@ def test_a_process_that_only_writes_compacts_too(full, monkeypatch):
         assert reader.history("run", "loss").values("step") == list(range(OBJECTS))
 
 
+def test_a_writer_whose_token_expires_when_it_looks_looks_again(s3_url, s3_server, s3_proxy):
+    options = s3_server.options(endpoint_url=s3_proxy.url)
+    with MetricsLake(s3_url, storage_options=options, flush_seconds=60) as lake:
+        lake.log_metric("run", "loss", 1.0)
+        lake.flush()
+        s3_proxy.inject("answer", "LIST", status=400)
+        for step, state in ((2, "off: these credentials may not list"), (3, "auto")):
+            lake._next_look = -1.0
+            lake.log_metric("run", "loss", 2.0, step=step)
+            lake.flush()
+            wait_until(lambda expected=state: lake.status().compaction.startswith(expected))
+            assert lake.status().problems == ()
+
+
 @pytest.mark.parametrize(("limit", "most"), [("LIVE_OBJECTS", 8), ("BUDGET_BYTES", 20_000)])
 def test_states_of_prediction_jobs_are_compacted_too(local_url, monkeypatch, limit, most):
     monkeypatch.setattr(background, limit, most)

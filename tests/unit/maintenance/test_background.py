@@ -94,6 +94,28 @@ def test_one_compaction_runs_at_a_time(full):
     full.check()
 
 
+def test_a_token_that_expired_stops_it_for_a_while_only(full, monkeypatch):
+    class Expired(FaultyStorage):
+        is_expired = True
+
+        def put_new(self, key, data):
+            if self.is_expired:
+                raise PermissionDeniedError("ExpiredToken")
+            return super().put_new(key, data)
+
+    storage = Expired(full.storage)
+    monkeypatch.setattr(background, "REFUSED_SECONDS", 0.0)
+    worker = make(full, storage)
+    assert worker.notice(full.snapshot())
+    worker.wait(30)
+    assert worker.state.startswith("off: ")
+    storage.is_expired = False
+    assert worker.notice(full.snapshot())
+    worker.wait(30)
+    assert worker.state == "auto"
+    full.check()
+
+
 def test_without_the_rights_it_turns_itself_off_and_says_so(full):
     class ReadOnly(FaultyStorage):
         def put_new(self, key, data):
