@@ -158,7 +158,7 @@ def _failed(message: str, code: int, is_debug: bool) -> int:
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    _say(f"warning: {message}")
+    _say(f"warning: {in_shell(str(message))}")
 
 
 def _say(message: str) -> None:

@@ -294,6 +294,15 @@ def test_leaderboards_run_tables_and_sql(run, filled):
 # ---- a terminal --------------------------------------------------------------------------------------------
 
 
+def test_a_run_table_warns_of_what_has_several_series(run, filled):
+    answer = run("compare", "churn/*", "--url", filled)
+    assert rows(answer) == [{"resource": "churn/1"}]
+    assert answer.stderr.startswith(
+        "metrics-lake: warning: Left out: 'roc_auc', of which a resource has several"
+    )
+    assert "Say which with --tag KEY=VALUE" in answer.stderr
+
+
 def test_a_terminal_shows_tables_that_fit_it(terminal, filled):
     code, shown = terminal(80, "ls", "--url", filled)
     lines = plain(shown).splitlines()
