@@ -18,6 +18,7 @@ from metrics_lake.charts.intervals import intervals
 from metrics_lake.charts.labels import short_labels
 from metrics_lake.charts.predictions import beside, curve_chart, metrics_chart
 from metrics_lake.charts.ranking import ranking
+from metrics_lake.charts.segments import segment_texts
 from metrics_lake.charts.theme import themed
 from metrics_lake.charts.windows import windows
 
@@ -46,6 +47,7 @@ __all__ = [
     "ranking",
     "roc",
     "scatter",
+    "segment_texts",
     "short_labels",
     "themed",
     "vega_lite_version",

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["short_labels"]
+__all__ = ["QUOTES", "short_labels"]
+
+QUOTES: Final = "''"
+"""How an empty text is shown."""
 
 _WIDTH: Final = 32
 _SEPARATOR: Final = "/"
@@ -57,7 +60,7 @@ def _shared(texts: Sequence[str]) -> int:
 
 
 def _printable(text: str) -> str:
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text) or "''"
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text) or QUOTES
 
 
 def _elided(label: str, width: int, differs_at: int) -> str:

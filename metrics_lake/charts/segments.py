@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from metrics_lake.charts.labels import short_labels
+from metrics_lake.charts.labels import QUOTES, short_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["group_names", "window_name"]
+__all__ = ["group_names", "segment_texts", "window_name"]
 
 
 def group_names(rows: Sequence[Mapping[str, Any]], *, with_windows: bool) -> list[str]:
@@ -31,11 +31,20 @@ def group_names(rows: Sequence[Mapping[str, Any]], *, with_windows: bool) -> lis
         if has_windows:
             parts.append(window_name(row["window_start"], row["window_end"]))
         if has_segments:
-            parts += [f"{name}={value}" for name, value in segment.items()] or ["all"]
+            parts += segment_texts(segment.items()) or ["all"]
         if row["label"] is not None and (has_labels or not parts):
             parts.append(str(row["label"]))
         names.append(" · ".join(parts) or "all")
     return names
+
+
+def segment_texts(pairs: Iterable[tuple[str, str]]) -> list[str]:
+    """Return the columns of a segment with their values, of which the empty one stands for NULL too.
+
+    >>> segment_texts([("country", "FR"), ("os", "")])
+    ['country=FR', "os=''"]
+    """
+    return [f"{name}={value or QUOTES}" for name, value in pairs]
 
 
 def window_name(start: Any, end: Any) -> str:

@@ -11,6 +11,7 @@ from metrics_lake.charts import (
     curve_chart,
     distribution,
     metrics_chart,
+    segment_texts,
     windows,
 )
 from metrics_lake.panels.panel import Panel
@@ -324,7 +325,7 @@ def _as_text(numbers: pa.Table) -> pa.Table:
     import pyarrow as pa
 
     segments: list[Any] = numbers.column("segment").to_pylist()
-    texts = [", ".join(f"{name}={value}" for name, value in pairs or ()) or None for pairs in segments]
+    texts = [", ".join(segment_texts(pairs or ())) or None for pairs in segments]
     place = numbers.column_names.index("segment")
     told = numbers.set_column(place, "segment", pa.array(texts, pa.string()))
     kept = [

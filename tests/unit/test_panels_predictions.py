@@ -99,6 +99,16 @@ def test_without_labels_the_picture_is_of_estimates_and_drift(tmp_path):
     assert drawn["drift/psi"].startswith(f"{psi:.4g}")
 
 
+def test_a_segment_without_a_value_is_seen(tmp_path):
+    with MetricsLake(tmp_path / "lake") as lake:
+        lake.log_prediction_metrics(
+            "churn/1", {"p": ["stay", "leave"], "country": ["FR", None]}, prediction="p", by="country"
+        )
+        metrics, classes = panels.predictions(lake, "churn/1", by="country")
+    assert set(metrics.table.column("segment").to_pylist()) == {None, "country=FR", "country=''"}
+    assert {row["group"] for row in rows_of(classes.chart)} == {"all", "country=FR", "country=''"}
+
+
 def test_metrics_that_no_axis_shares_have_their_numbers(tmp_path):
     with MetricsLake(tmp_path / "lake") as lake:
         lake.log_prediction_metrics("prices/2", [15.5, 25.5, 90.5], truth=[10.5, 20.5, 85.5])
