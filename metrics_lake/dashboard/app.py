@@ -142,12 +142,13 @@ def _(get_version, lake, look, mo, page, panels, runs, stat, where):
 @app.cell
 def _(choices, get_names, mo):
     _curves, _, _tags, _ = get_names()
+    _first = [each for each in (choices.first("metric", _curves),) if each is not None]
     metrics = mo.ui.multiselect(
         _curves,
-        value=choices.some_of("metric", _curves, _curves[:1]),
+        value=choices.some_of("metric", _curves, _first),
         label="metrics",
         max_selections=6,
-        on_change=choices.keeper("metric", list(_curves[:1])),
+        on_change=choices.keeper("metric", _first),
     )
     _colours = ("series", "resource", *_tags)
     colour = mo.ui.dropdown(
@@ -275,12 +276,13 @@ def _(dark, get_part, get_version, lake, look, look_at, metrics, mo, page, runs,
 @app.cell
 def _(choices, get_names, mo):
     _, _numbers, *_ = get_names()
+    _first = choices.first("best", _numbers)
     ranked = mo.ui.dropdown(
         _numbers,
-        value=choices.one_of("best", _numbers, next(iter(_numbers), None)),
+        value=choices.one_of("best", _numbers, _first),
         searchable=True,
         label="metric",
-        on_change=choices.keeper("best", next(iter(_numbers), None), forgetting=["tags"]),
+        on_change=choices.keeper("best", _first, forgetting=["tags"]),
     )
     return (ranked,)
 
@@ -363,12 +365,13 @@ def _(get_jobs, get_version, jobs, lake, look, mo, page, set_jobs):
 @app.cell
 def _(choices, get_jobs, mo):
     _names = [job["resource"] for job in get_jobs()]
+    _first = [each for each in (choices.first("job", _names),) if each is not None]
     chosen = mo.ui.multiselect(
         _names,
-        value=choices.some_of("job", _names, _names[:1]),
+        value=choices.some_of("job", _names, _first),
         label="jobs",
         max_selections=8,
-        on_change=choices.keeper("job", _names[:1]),
+        on_change=choices.keeper("job", _first),
     )
     reference = mo.ui.dropdown(
         _names,

@@ -35,6 +35,7 @@ class Choices:
 
     def __init__(self, address: _Address) -> None:
         self._address = address
+        self._firsts: dict[str, str] = {}
 
     def text(self, name: str, default: str = "") -> str:
         """Return a text."""
@@ -64,6 +65,15 @@ class Choices:
         text = self.text(name)
         given = [text] if text in known else [each for each in _items(text) if each in known]
         return given or [each for each in default if each in known]
+
+    def first(self, name: str, options: Sequence[str]) -> str | None:
+        """Return what the page shows before anything is chosen: the first option, for as long as it is there.
+
+        Options that come later do not take its place: what somebody looks at does not change by itself.
+        """
+        if self._firsts.get(name) not in options:
+            self._firsts.pop(name, None)
+        return self._firsts.setdefault(name, options[0]) if options else None
 
     def part(self, name: str) -> tuple[float, float] | None:
         """Return the two ends of a part of an axis, ascending; the address has them as a JSON list."""

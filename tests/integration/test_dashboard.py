@@ -237,8 +237,13 @@ def test_new_points_appear_by_themselves(tmp_path, serve, open_page):
         lake.log_series("live/run-1", "loss", [0.8, 0.7, 0.6], steps=[2, 3, 4])
         lake.log_series("live/run-2", "accuracy", [0.1, 0.2])
         lake.flush()
+        page.shows("2 runs")
+        # What is new comes first in the alphabet, and takes nobody's place.
         page.wait("deep('[aria-roledescription=visualization]')[0].ariaLabel.endsWith('5 points.')")
-        page.shows("2 runs", "accuracy")
+        page.wait("deep('marimo-multiselect')[0].shadowRoot.textContent.includes('loss')")
+        assert picture(page)[0] == "Curves of loss: 1 series · 5 points."
+        page = open_page(served.page(metric="accuracy"))
+        assert picture(page)[0] == "Curves of accuracy: 1 series · 2 points."
 
 
 def test_empty_lake_says_so_and_fills(tmp_path, serve, open_page):
