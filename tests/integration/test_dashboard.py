@@ -284,6 +284,7 @@ def test_a_deleted_lake_is_called_so_and_what_was_read_stays(tmp_path, serve, op
     fresh.shows("1 resource, latest values.")
     for each in (page, fresh):
         each.wait("!deepText().includes('there is no lake at')")
+        each.goto("about:blank")  # a page asks on for as long as it is open
     assert served.stop()[1] == f"{folder} is shown until Ctrl-C at:\n"
 
 
@@ -308,6 +309,7 @@ def test_a_store_that_is_down_is_told_of_until_it_answers_again(s3_server, s3_pr
             each.shows("2 runs", "2 resources by best value ever of acc")
             each.wait("!deepText().includes('is down')")
             each.wait("deep('select').some(s => s.selectedOptions[0]?.text === 'fold=0')")
+            each.goto("about:blank")
     assert "Traceback" not in served.stop()[1]
 
 
