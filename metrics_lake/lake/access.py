@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 __all__ = ["LakeAccess", "check_choice"]
 
 _LOOK_SECONDS: Final = 60.0
-_REFUSED_SECONDS: Final = 3600.0
 
 
 class LakeAccess:
@@ -178,9 +177,10 @@ class LakeAccess:
         except ClosedError:
             return  # the last points of a handle that is being closed were published
         except PermissionDeniedError as error:
-            # For an hour: a token that expired is renewed.
+            from metrics_lake.maintenance.background import REFUSED_SECONDS
+
             self._refused = f"off: these credentials may not list the lake ({error.message})"
-            self._next_look = now + _REFUSED_SECONDS
+            self._next_look = now + REFUSED_SECONDS
         except MetricsLakeError as error:
             self._writer.report("compaction", f"the inbox could not be listed for compaction: {error}")
         else:

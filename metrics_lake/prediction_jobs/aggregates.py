@@ -102,30 +102,19 @@ class Aggregates:
         """Return states without their lists, and the states in pieces: other jobs or windows in each."""
         names = self._job_ids(jobs)
         series = _told(jobs) if span.every is not None and len(names) > 1 else None
-        if len(names) == 1 or "cells" not in lists:
-            whole = self._piece(names, span, lists, series)
-            return whole, iter([whole])
-        heads = self._read(names, span, ())
-        groups = _groups(names, heads)
-        if len(groups) == 1:
-            whole = self._piece(names, span, lists, series)
+        heads, groups = None, [names]
+        if len(names) > 1 and "cells" in lists:
+            heads = self._read(names, span, ())
+            groups = _groups(names, heads)
+        if heads is None or len(groups) == 1:
+            whole = _chosen(self._read(names, span, lists), span, series, among=None)
             return whole, iter([whole])
         told = _chosen(heads, span, series, among=None)
-        pieces = (self._piece(group, span, lists, series, among=heads) for group in groups)
+        pieces = (_chosen(self._read(group, span, lists), span, series, among=heads) for group in groups)
         if span.every is None:
             return told, pieces
         rolled = Long.concat(in_windows(piece, span.every) for piece in pieces)
         return told, iter([in_windows(rolled, span.every)])
-
-    def _piece(
-        self,
-        names: Sequence[str],
-        span: Span,
-        lists: Sequence[str],
-        series: str | None,
-        among: Long | None = None,
-    ) -> Long:
-        return _chosen(self._read(names, span, lists), span, series, among=among)
 
     def _read(self, names: Sequence[str], span: Span, lists: Sequence[str]) -> Long:
         """Return the stored states of jobs in a span of time; of all rows alone where no segment is kept."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from metrics_lake.errors import InvalidInputError
 from metrics_lake.prediction_jobs.stored import windows_of
-from metrics_lake.predictions.inputs import adapt
+from metrics_lake.predictions.inputs import adapt, is_path
 from metrics_lake.predictions.long import Long
 from metrics_lake.predictions.state import long_state
 from metrics_lake.resources import resource_key
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from metrics_lake.prediction_jobs.stored import Stored
 
 __all__ = ["reference_of"]
-
-_SUFFIXES = (".parquet", ".parq", ".pq")
 
 
 def reference_of(
@@ -42,14 +40,9 @@ def reference_of(
         states = stored.states([job], whole=whole)
         if states.num_rows:
             return windows_of(Long.from_arrow(states))[0]
-        if not _is_path(reference):
+        if not (isinstance(reference, str) and is_path(reference)):
             raise stored.no_job(job)
     return _data_state(reference, state, task, options)
-
-
-def _is_path(reference: Any) -> bool:
-    """Return whether a text could be the path of Parquet files too."""
-    return isinstance(reference, str) and ("://" in reference or reference.lower().endswith(_SUFFIXES))
 
 
 def _data_state(reference: Any, state: Long, task: Any, options: Mapping[str, Any]) -> Long:

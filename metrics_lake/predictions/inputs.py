@@ -30,7 +30,7 @@ from metrics_lake.predictions.columns import (
 )
 from metrics_lake.predictions.source import Source, in_memory, readable
 
-__all__ = ["adapt", "adapt_column"]
+__all__ = ["adapt", "adapt_column", "is_path"]
 
 _PYTHON_CHUNK: Final = 1 << 16
 _SUFFIXES: Final = (".parquet", ".parq", ".pq")
@@ -126,12 +126,13 @@ def _paths(data: Any) -> list[str] | None:
     """Return the paths, or None where the data are none: a list of labels must not be read as files."""
     if isinstance(data, (str, os.PathLike)):
         return [os.fspath(data)]
-    if isinstance(data, (list, tuple)) and data and all(_is_path(item) for item in data):
+    if isinstance(data, (list, tuple)) and data and all(map(is_path, data)):
         return [os.fspath(item) for item in data]
     return None
 
 
-def _is_path(item: Any) -> bool:
+def is_path(item: Any) -> bool:
+    """Return whether something is, or as a text could be, the path or url of Parquet files."""
     if isinstance(item, str):
         return "://" in item or item.lower().endswith(_SUFFIXES)
     return isinstance(item, os.PathLike)

@@ -172,9 +172,7 @@ def without_ambiguous(chosen: pa.Table, named: Collection[str]) -> tuple[pa.Tabl
         chosen: What ``one_series`` returned.
         named: The metrics that were asked for by their ids.
     """
-    ambiguous: list[Any] = pc.unique(
-        chosen.filter(chosen.column("is_ambiguous")).column("metric")
-    ).to_pylist()
+    ambiguous: list[Any] = chosen.filter(chosen.column("is_ambiguous")).column("metric").to_pylist()
     left_out = sorted(set(ambiguous).difference(named))
     if not left_out:
         return chosen, []
