@@ -10,14 +10,17 @@ import pyarrow.compute
 from metrics_lake import query
 from metrics_lake.charts import MAX_PANELS, MAX_SERIES, MAX_SERIES_POINTS, Drawn
 from metrics_lake.errors import InvalidInputError
-from metrics_lake.reader.history import TOTAL, drawing_query
+from metrics_lake.reader.history import drawing_query
 from metrics_lake.reader.selection import Ids, Selection
+from metrics_lake.reader.thinning import TOTAL
 from metrics_lake.series import SERIES_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import pyarrow as pa
+
+    from metrics_lake.reader.history import Run, Stream
 
 __all__ = ["draw"]
 
@@ -36,7 +39,7 @@ _AXES: Final = ("step", "relative", "timestamp")
 def draw(
     summary: pa.Table,
     selection: Selection,
-    run: Callable[[Selection, str, dict[str, Any]], pa.Table],
+    over: Callable[[Selection], tuple[Run, Stream]],
     *,
     x: str | None,
     max_points: int,
@@ -48,7 +51,7 @@ def draw(
     Args:
         summary: The series summary of the snapshot, at least of the selection.
         selection: Whose points are drawn.
-        run: Runs a query over a selection's points.
+        over: Gives what runs queries over a selection's points.
         x: ``"step"``, ``"relative"`` or ``"timestamp"``; None: the step where a series has any.
         max_points: Of all series.
         downsample: What the history was thinned out to; never more than that.
@@ -74,10 +77,14 @@ def draw(
     most = max(most, _LEAST_POINTS)
     is_thinned = (pc.max(chosen.column("points")).as_py() or 0) > most
     asked = drawing_query(x, most=most if is_thinned else None, smooth=smooth)
-    points = asked.run(lambda sql, bindings: run(selection, sql, bindings))
-    counted = points if points.num_rows else run(selection, _OF_NOTHING, {})
+    run, stream = over(selection)
+    points = asked.run(run, stream)
+    counted = points if points.num_rows else run(_OF_NOTHING, {})
     counts = {name: counted.column(name)[0].as_py() or 0 for name in asked.hidden}
     points = points.drop_columns(list(asked.hidden))
+    if counts["num_not_finite"]:  # which were thinned by themselves
+        along = "step" if x == "step" else "timestamp"
+        points = points.sort_by([(name, "ascending") for name in (*SERIES_KEYS, along)])  # a stable sort
     if is_cut:
         points = points.join(chosen.select(list(SERIES_KEYS)), list(SERIES_KEYS), join_type="left semi")
     shown = points.select(list(SERIES_KEYS)).group_by(list(SERIES_KEYS)).aggregate([]).num_rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute
@@ -12,6 +12,7 @@ from metrics_lake import query
 from metrics_lake.errors import InvalidInputError
 from metrics_lake.reader.selection import Ids, Selection
 from metrics_lake.reader.smoothing import smoothed
+from metrics_lake.reader.thinning import MARKS, TOTAL, candidates, one_of_each
 from metrics_lake.schema import METRICS, TABLES, arrow_schema
 from metrics_lake.series import SERIES_KEYS
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 __all__ = [
-    "TOTAL",
     "HistoryQuery",
     "copied_rows",
     "drawing_query",
@@ -30,8 +30,8 @@ __all__ = [
 
 pc: Any = pyarrow.compute  # pyarrow-stubs knows no Python scalars as arguments
 
-TOTAL: Final = "total_points"
-"""The hidden column that says how many points there were before they were thinned out."""
+Run: TypeAlias = "Callable[[str, dict[str, Any]], pa.Table]"
+Stream: TypeAlias = "Callable[[str, dict[str, Any]], pa.RecordBatchReader]"
 
 _SHOWN: Final = ("resource", "metric", "tags", "step", "timestamp", "value")
 _FULL: Final = ("kind", "text", "tags_key", "writer", "seq", "origin")
@@ -66,6 +66,7 @@ class HistoryQuery:
         hidden: Columns of its result that users do not see.
         notes: What was done to the points.
         smoothing: What is done to the points before the query sees them.
+        is_thinned: Whether the query gives candidates, of which ``one_of_each`` are the history.
     """
 
     sql: str
@@ -73,17 +74,27 @@ class HistoryQuery:
     hidden: tuple[str, ...] = ()
     notes: Mapping[str, Any] = field(default_factory=dict)
     smoothing: Smoothing | None = None
+    is_thinned: bool = False
 
-    def run(self, over_points: Callable[[str, dict[str, Any]], pa.Table]) -> pa.Table:
+    def run(self, run: Run, stream: Stream) -> pa.Table:
         """Return the history.
 
         Args:
-            over_points: Runs a query over the points.
+            run: Runs a query over the points.
+            stream: Runs one whose result is read batch by batch.
         """
-        if self.smoothing is None:
-            return over_points(self.sql, dict(self.bindings))
-        rows = smoothed(over_points(self.smoothing.source, {}), self.smoothing.weight)
-        return query.run(self.sql.replace("{points}", "smooth_rows"), self.bindings, smooth_rows=rows)
+        if self.smoothing is not None:
+            rows = smoothed(run(self.smoothing.source, {}), self.smoothing.weight)
+            sql = self.sql.replace("{points}", "smooth_rows")
+            if not self.is_thinned:
+                return query.run(sql, self.bindings, smooth_rows=rows)
+            return one_of_each(query.stream(sql, self.bindings, smooth_rows=rows)).read_all()
+        return self.stream(stream).read_all() if self.is_thinned else run(self.sql, dict(self.bindings))
+
+    def stream(self, stream: Stream) -> pa.RecordBatchReader:
+        """Return the history, which is not smoothed, while it is computed."""
+        rows = stream(self.sql, dict(self.bindings))
+        return one_of_each(rows) if self.is_thinned else rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +126,9 @@ def history_query(
     downsample: int | None = None,
     smooth: float | None = None,
     full: bool = False,
-    is_read_once: bool = False,
+    is_kept: bool = False,
 ) -> HistoryQuery:
-    """Return the query of ``Reader.history``; ``is_read_once`` says that ``{points}`` gives its rows once.
+    """Return the query of ``Reader.history``; ``is_kept`` as in ``candidates``.
 
     Raises:
         InvalidInputError: An argument is out of range.
@@ -135,19 +146,19 @@ def history_query(
         points = "SELECT * FROM {points}"
         notes["smooth"] = smoothing.weight
     order = _ORDER
+    marks: tuple[str, ...] = ()
     if downsample is not None:
         # The points of a series without steps are thinned along their timestamps, by themselves.
         place = "coalesce(step::DOUBLE, epoch_us(timestamp))"
-        along = "step, timestamp, writer, seq"
-        is_kept = smoothing is None and (is_read_once or repeats == "last")
-        points = _thinned(points, place, apart="step IS NOT NULL", order=along, is_kept=is_kept)
-        order = "series_number, x, place"
+        is_kept = smoothing is None and (is_kept or repeats == "last")
+        points = candidates(points, place, apart="step IS NOT NULL", is_kept=is_kept)
+        order, marks = "series_number, step, timestamp, writer, seq", MARKS
         bindings |= {"most": _checked_count(downsample), "intervals": _checked_count(downsample) // 4}
         notes["downsample"] = downsample
         hidden += (TOTAL,)
-    shown = ", ".join(columns + hidden)
+    shown = ", ".join(columns + hidden + marks)
     sql = f"SELECT {shown} FROM ({points}) ORDER BY {order}"
-    return HistoryQuery(sql, bindings, hidden, notes, smoothing)
+    return HistoryQuery(sql, bindings, hidden, notes, smoothing, downsample is not None)
 
 
 def drawing_query(x: str, *, most: int | None, smooth: float | None = None) -> HistoryQuery:
@@ -159,8 +170,9 @@ def drawing_query(x: str, *, most: int | None, smooth: float | None = None) -> H
 
     Args:
         x: ``"step"``, or what is along the timestamp.
-        most: How many points of a series are kept at most; as many again of those that are not finite. None:
-            all; planning what thins them takes longer than a query over a few thousand.
+        most: How many points of a series are kept at most; as many again of those that are not finite, which
+            come before them. None: all, in order; planning what thins them takes longer than a query over a
+            few thousand.
         smooth: As in ``history_query``.
     """
     is_step = x == "step"
@@ -182,22 +194,20 @@ def drawing_query(x: str, *, most: int | None, smooth: float | None = None) -> H
     smoothing = Smoothing.of(smooth, f"SELECT {needed} FROM ({points}) ORDER BY {_ORDER}")
     if smoothing is not None:
         points = "SELECT * FROM {points}"
-    bindings: dict[str, Any] = {}
+    along = "step, timestamp, writer, seq" if is_step else "timestamp, writer, seq"
     if most is None:
-        points = f"SELECT *, count(*) OVER () AS {TOTAL} FROM ({points})"
-    else:
-        points = _thinned(
-            points,
-            "step::DOUBLE" if is_step else "epoch_us(timestamp)::DOUBLE",
-            # So that finite extremes are kept beside an infinity, and gaps are where they were.
-            apart="isfinite(value)",
-            order="step, timestamp, writer, seq" if is_step else "timestamp, writer, seq",
-            is_kept=smoothing is None,
-        )
-        bindings |= {"most": most, "intervals": most // 4}
-    order = f"{_SERIES}, {'step' if is_step else 'timestamp'}, timestamp, writer, seq"
-    sql = f"SELECT {', '.join((*columns, *hidden))} FROM ({points}) ORDER BY {order}"
-    return HistoryQuery(sql, bindings, hidden, {}, smoothing)
+        sql = f"SELECT *, count(*) OVER () AS {TOTAL} FROM ({points})"
+        sql = f"SELECT {', '.join((*columns, *hidden))} FROM ({sql}) ORDER BY {_SERIES}, {along}"
+        return HistoryQuery(sql, {}, hidden, {}, smoothing)
+    points = candidates(
+        points,
+        "step::DOUBLE" if is_step else "epoch_us(timestamp)::DOUBLE",
+        # So that finite extremes are kept beside an infinity, and gaps are where they were.
+        apart="isfinite(value)",
+        is_kept=smoothing is None,
+    )
+    sql = f"SELECT {', '.join((*columns, *hidden, *MARKS))} FROM ({points}) ORDER BY series_number, {along}"
+    return HistoryQuery(sql, {"most": most, "intervals": most // 4}, hidden, {}, smoothing, True)
 
 
 def _checked_weight(smooth: Any) -> float:
@@ -218,75 +228,6 @@ def _checked_count(downsample: Any) -> int:
             argument="downsample",
         )
     return min(downsample, 2**31)
-
-
-def _thinned(source: str, place: str, *, apart: str, order: str, is_kept: bool) -> str:
-    """Return SQL that keeps the first, last, least and greatest points of each interval of each series.
-
-    M4 (Jugel, Jerzak, Hackenbroich, Markl: "M4: A Visualization-Oriented Time Series Data Aggregation", VLDB
-    2014). Plain minima and maxima of each interval come first, and rows are put in order only in intervals
-    where several share one of these numbers, to find the one that counts: ordering all took four times as
-    long for 200 series of 10,000 points, ordering all that have such a number a quarter longer (November
-    2026).
-
-    Its columns ``series_number, x, place`` give the order of the series, those apart first, and along the
-    axis.
-
-    Args:
-        source: The points.
-        place: Their place on the axis along which intervals are equal, a double.
-        apart: A condition: points of a series for which it is true, and the others, are thinned each by
-            themselves.
-        order: The order along the axis.
-        is_kept: Read the points once and keep them; else they are scanned three times, which is cheaper than
-            keeping what a scan can give again.
-    """
-    part = f"{_SERIES}, is_apart"
-    interval = "series_number, part_number"
-    return f"""
-        WITH whole AS {"MATERIALIZED" if is_kept else "NOT MATERIALIZED"} (
-            SELECT *, {apart} AS is_apart, {place} AS x FROM ({source})
-        ), bounds AS (
-            SELECT {part}, min(x) AS lower, max(x) AS upper, count(*) AS points,
-                row_number() OVER (ORDER BY {part}) AS series_number
-            FROM whole GROUP BY {part}
-        ), located AS NOT MATERIALIZED (
-            SELECT whole.*, series_number, points, CASE WHEN upper > lower
-                THEN least(floor((x - lower) / (upper - lower) * $intervals), $intervals - 1)
-                ELSE 0 END::BIGINT AS part_number
-            FROM whole JOIN bounds USING ({part})
-        ), extremes AS (
-            SELECT {interval}, min(x) AS first_x, max(x) AS last_x,
-                min(value) FILTER (NOT isnan(value)) AS lowest,
-                max(value) FILTER (NOT isnan(value)) AS highest
-            FROM located WHERE points > $most GROUP BY {interval}
-        ), candidates AS MATERIALIZED (
-            SELECT located.*, first_x, last_x, lowest, highest
-            FROM located LEFT JOIN extremes USING ({interval})
-            WHERE points <= $most OR x = first_x OR x = last_x OR value = lowest OR value = highest
-        ), tied AS MATERIALIZED (
-            SELECT {interval} FROM candidates GROUP BY {interval}
-            HAVING any_value(points) <= $most
-                OR count_if(x = first_x) > 1 OR count_if(x = last_x) > 1
-                OR count_if(value = lowest) > 1 OR count_if(value = highest) > 1
-                OR (any_value(lowest) < any_value(highest)
-                    AND any_value(x) FILTER (value = lowest) = any_value(x) FILTER (value = highest))
-        ), placed AS MATERIALIZED (
-            SELECT *, row_number() OVER (PARTITION BY {interval} ORDER BY {order}) AS place
-            FROM candidates SEMI JOIN tied USING ({interval})
-        ), kept AS (
-            SELECT {interval}, unnest([
-                min(place), max(place),
-                min(place) FILTER (value = lowest), min(place) FILTER (value = highest)
-            ]) AS place
-            FROM placed WHERE points > $most GROUP BY {interval}
-        )
-        SELECT *, (SELECT sum(points)::BIGINT FROM bounds) AS {TOTAL} FROM (
-            SELECT *, 0 AS place FROM candidates ANTI JOIN tied USING ({interval})
-            UNION ALL
-            SELECT * FROM placed WHERE points <= $most OR ({interval}, place) IN (FROM kept)
-        )
-    """
 
 
 def list_resources(summary: pa.Table, selection: Selection) -> pa.Table:

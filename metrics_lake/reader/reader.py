@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import warnings
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from metrics_lake.commits import Snapshot, snapshot_from_text
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from metrics_lake.charts import Drawn
     from metrics_lake.commits import PendingRun
+    from metrics_lake.reader.history import Run, Stream
     from metrics_lake.reader.lookup import Order, Point
     from metrics_lake.storage import Storage
 
@@ -288,18 +290,21 @@ class Reader:
             downsample=downsample,
             smooth=smooth,
             full=full,
-            is_read_once=not self._storage.is_local,
+            is_kept=not self._storage.is_local or selection.is_few,
         )
         pinned, instant = self.moment(METRICS, at)
         selection = selection.up_to(instant)
         table = self.table()
         snapshot = pinned or table.snapshot()
 
+        def over(part: Selection) -> tuple[Run, Stream]:
+            return partial(table.run, snapshot, part), partial(table.stream, snapshot, part)
+
         def run() -> pa.Table:
-            return asked.run(lambda sql, bindings: table.run(snapshot, selection, sql, bindings))
+            return asked.run(*over(selection))
 
         def stream() -> pa.RecordBatchReader:
-            return table.stream(snapshot, selection, asked.sql, dict(asked.bindings))
+            return asked.stream(over(selection)[1])
 
         def drawn(x: str | None, max_points: int) -> Drawn:
             parts = tuple(table.summary_parts(snapshot, selection))
@@ -307,7 +312,7 @@ class Reader:
             return draw(
                 overview.series(selection.resources, selection.metrics),
                 selection,
-                lambda part, sql, bindings: table.run(snapshot, part, sql, bindings),
+                over,
                 x=x,
                 max_points=max_points,
                 downsample=downsample,

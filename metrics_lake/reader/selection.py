@@ -30,6 +30,8 @@ pc: Any = pyarrow.compute  # pyarrow-stubs knows no Python scalars as arguments
 _INLINE_NAMES: Final = 64
 """Up to here every name is a parameter of its own, which prunes row groups; more are joined."""
 
+_FEW_NAMES: Final = 16
+
 _LATEST: Final = 253_402_300_799_999_999
 """The last microsecond that a datetime can be; no point is later."""
 
@@ -237,6 +239,12 @@ class Selection:
             or (self.steps is not None and self.steps.first > self.steps.last)
             or (self.since is not None and self.until is not None and self.since >= self.until)
         )
+
+    @property
+    def is_few(self) -> bool:
+        """Whether only a few resources fit, each asked for by its id."""
+        ids = self.resources
+        return ids is not None and not ids.globs and len(ids.names) <= _FEW_NAMES
 
     # ---- against what the log says of a data file ----------------------------------------------------------
 

@@ -3,9 +3,11 @@
 import math
 import random
 
+import pyarrow as pa
 import pytest
 
 from metrics_lake.errors import InvalidInputError
+from metrics_lake.reader.thinning import one_of_each
 
 
 def averages(values, weight):
@@ -108,6 +110,44 @@ def test_of_equal_values_and_steps_the_first_in_order_is_kept(lake, seed):
         kept |= {own[0], own[-1], first[least], first[greatest]}
     found = lake.reader().history("run", downsample=100)
     assert [(row["step"], row["value"]) for row in found] == [(at[0], at[2]) for at in sorted(kept)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
+def test_intervals_that_go_on_in_the_next_batch_give_four_points(seed, size):
+    chance = random.Random(seed)
+    rows = []
+    for interval in range(40):
+        if interval % 7 == 0:  # a series that is whole
+            rows += [{"interval": None, "is_lowest": None, "is_highest": None}] * chance.randrange(4)
+        flags = [None, False, True] if interval % 3 else [True]
+        rows += [
+            {"interval": interval, "is_lowest": chance.choice(flags), "is_highest": chance.choice(flags)}
+            for _ in range(chance.choice([1, 2, 5, 30]))
+        ]
+    rows = [{"at": at, **row} for at, row in enumerate(rows)]
+    expected = {row["at"] for row in rows if row["interval"] is None}
+    for interval in range(40):
+        own = [row for row in rows if row["interval"] == interval]
+        chosen = [own[:1], own[-1:], *([row for row in own if row[name]][:1] for name in list(rows[0])[2:])]
+        expected |= {row["at"] for part in chosen for row in part}
+    types = [pa.int64(), pa.int64(), pa.bool_(), pa.bool_()]
+    table = pa.Table.from_pylist(rows, pa.schema(list(zip(rows[0], types, strict=True))))
+    found = one_of_each(pa.RecordBatchReader.from_batches(table.schema, table.to_batches(size))).read_all()
+    assert found.column_names == ["at"]
+    assert found.column("at").to_pylist() == sorted(expected)
+    assert len(expected) < len(rows)
+
+
+@pytest.mark.parametrize("asked", [{"downsample": 40}, {"downsample": 40, "repeats": "last"}])
+def test_a_reader_gives_what_the_table_has(lake, asked):
+    for run in ("a", "b"):
+        lake.publish(lake.log_rows(run, "m", [float(at // 100 % 2) for at in range(1000)], steps=range(1000)))
+        lake.publish(lake.log_rows(run, "text", ["x"] * 100, steps=[at // 2 for at in range(100)]))
+    history = lake.reader().history
+    streamed = history(**asked).reader().read_all()
+    assert streamed == history(**asked).arrow()
+    assert streamed.num_rows == 2 * (10 * 2 + 10 * 2)
 
 
 def test_series_without_steps_are_thinned_along_time(lake):
