@@ -2,108 +2,317 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections import deque
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial, reduce
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
+import pyarrow as pa
 import pyarrow.compute
 
 from metrics_lake import query
 from metrics_lake.charts import MAX_PANELS, MAX_SERIES, MAX_SERIES_POINTS, Drawn
 from metrics_lake.errors import InvalidInputError
-from metrics_lake.reader.history import drawing_query
+from metrics_lake.reader.history import LAST_OF_STEP
+from metrics_lake.reader.overview import Overview
 from metrics_lake.reader.selection import Ids, Selection
-from metrics_lake.reader.thinning import TOTAL
+from metrics_lake.reader.smoothing import smoothed
+from metrics_lake.reader.thinning import MARKS, candidates, is_other, one_of_each, thinning
 from metrics_lake.series import SERIES_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import pyarrow as pa
-
+    from metrics_lake.commits import Snapshot
     from metrics_lake.reader.history import Run, Stream
+    from metrics_lake.reader.table import TableReader
 
-__all__ = ["draw"]
+__all__ = ["Curves", "RecentCurves"]
 
 pc: Any = pyarrow.compute  # pyarrow-stubs knows no Python scalars as arguments
 
-_LEAST_POINTS: Final = 8
-# The counts stand beside points: where none can be drawn, they are asked for alone.
-_OF_NOTHING: Final = f"""
-    SELECT 0 AS {TOTAL}, 0 AS num_not_finite, sum((value IS NULL)::BIGINT)::BIGINT AS num_texts,
-        sum((value IS NOT NULL)::BIGINT)::BIGINT AS num_unplaced
-    FROM {{points}}
-"""
 _AXES: Final = ("step", "relative", "timestamp")
+_LEAST_POINTS: Final = 8
+_KEPT_POINTS: Final = 250_000
+"""Up to here points are read once and kept, about 70 bytes each: other smoothing is no new question. More are
+left to DuckDB, which can spill."""
+
+_KEPT_CURVES: Final = 6
+"""Of how many selections: a dashboard shows the same ones again with each of its controls."""
+
+_KEYS: Final = ", ".join(SERIES_KEYS)
+_SHOWN: Final = (*SERIES_KEYS, "step", "timestamp", "value")
+_IN_ORDER: Final = f"""
+    SELECT {", ".join(_SHOWN)} FROM {{points}} ORDER BY {_KEYS}, step NULLS FIRST, timestamp, writer, seq
+"""
+# By a hash of the series in a third less time; that two of them share one only takes the longer way.
+_REPEATED: Final = f"""
+    SELECT 1 FROM {{points}} WHERE step IS NOT NULL GROUP BY hash({_KEYS}), step HAVING count(*) > 1 LIMIT 1
+"""
+_PLACED: Final = {"step": "value IS NOT NULL AND step IS NOT NULL", "timestamp": "value IS NOT NULL"}
+# So that finite extremes are kept beside an infinity, and gaps are where they were.
+_APART: Final = "isfinite(value)"
+_PLACES: Final = {"step": "step::DOUBLE", "timestamp": "epoch_us(timestamp)::DOUBLE"}
 
 
-def draw(
-    summary: pa.Table,
-    selection: Selection,
-    over: Callable[[Selection], tuple[Run, Stream]],
-    *,
-    x: str | None,
-    max_points: int,
-    downsample: int | None = None,
-    smooth: float | None = None,
-) -> Drawn:
-    """Return the points of the first series, thinned out by the reader's own M4 to what can be drawn.
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """How many points can be drawn, how many of them are not finite, and how many cannot, and why."""
+
+    num_points: int
+    num_not_finite: int
+    num_texts: int
+    num_unplaced: int
+
+    @staticmethod
+    def sql(points: str, along: str) -> str:
+        """Return the query that counts points."""
+        return f"""
+            SELECT count(*) FILTER ({_PLACED[along]}) AS num_points,
+                count(*) FILTER ({_PLACED[along]} AND NOT isfinite(value)) AS num_not_finite,
+                count(*) FILTER (value IS NULL) AS num_texts,
+                count(*) FILTER (value IS NOT NULL AND NOT ({_PLACED[along]})) AS num_unplaced
+            FROM {points}
+        """
+
+    @classmethod
+    def of(cls, row: pa.Table) -> _Counts:
+        """Return what the query gave."""
+        return cls(**{each.name: row.column(each.name)[0].as_py() for each in fields(cls)})
+
+
+class Curves:
+    """The curves of a selection in one snapshot; thread-safe.
+
+    Of repeated steps the newest point counts. Where the points are few they are read once.
 
     Args:
-        summary: The series summary of the snapshot, at least of the selection.
         selection: Whose points are drawn.
+        summarise: Gives the series summary, at least of the selection.
         over: Gives what runs queries over a selection's points.
-        x: ``"step"``, ``"relative"`` or ``"timestamp"``; None: the step where a series has any.
-        max_points: Of all series.
-        downsample: What the history was thinned out to; never more than that.
-        smooth: The weight of the past.
-
-    Raises:
-        InvalidInputError: ``x`` is none of these.
+        is_read_once: Whether each query fetches the points from afar.
     """
-    if x is not None and x not in _AXES:
-        raise InvalidInputError(
-            f"x is {x!r}.", hint=f"Pass {', '.join(map(repr, _AXES))}, or nothing.", argument="x"
-        )
-    found = _with_numbers(summary, selection)
-    chosen = found.filter(found.column("is_chosen"))
-    if x is None:
-        has_steps = chosen.num_rows == 0 or pc.any(chosen.column("has_step")).as_py()
-        x = "step" if has_steps else "timestamp"
-    is_cut = chosen.num_rows < found.num_rows
-    if is_cut:
-        names = [pc.unique(chosen.column(name)).to_pylist() for name in ("resource", "metric")]
-        selection = replace(selection, resources=Ids(tuple(names[0])), metrics=Ids(tuple(names[1])))
-    most = min(MAX_SERIES_POINTS, max_points // max(1, chosen.num_rows), downsample or MAX_SERIES_POINTS)
-    most = max(most, _LEAST_POINTS)
-    is_thinned = (pc.max(chosen.column("points")).as_py() or 0) > most
-    asked = drawing_query(x, most=most if is_thinned else None, smooth=smooth)
-    run, stream = over(selection)
-    points = asked.run(run, stream)
-    counted = points if points.num_rows else run(_OF_NOTHING, {})
-    counts = {name: counted.column(name)[0].as_py() or 0 for name in asked.hidden}
-    points = points.drop_columns(list(asked.hidden))
-    if counts["num_not_finite"]:  # which were thinned by themselves
+
+    def __init__(
+        self,
+        selection: Selection,
+        summarise: Callable[[], pa.Table],
+        over: Callable[[Selection], tuple[Run, Stream]],
+        *,
+        is_read_once: bool,
+    ) -> None:
+        self._selection = selection
+        self._summarise = summarise
+        self._over = over
+        self._is_read_once = is_read_once
+        self._found: pa.Table | None = None
+        self._rows: pa.Table | None = None
+        self._lock = Lock()
+
+    def draw(
+        self, x: str | None, max_points: int, *, downsample: int | None = None, smooth: float | None = None
+    ) -> Drawn:
+        """Return the points of the first series, thinned out by the reader's own M4 to what can be drawn.
+
+        Args:
+            x: ``"step"``, ``"relative"`` or ``"timestamp"``; None: the step where a series has any.
+            max_points: Of all series.
+            downsample: What the history was thinned out to; never more than that.
+            smooth: The weight of the past.
+
+        Raises:
+            InvalidInputError: ``x`` is none of these.
+        """
+        if x is not None and x not in _AXES:
+            raise InvalidInputError(
+                f"x is {x!r}.", hint=f"Pass {', '.join(map(repr, _AXES))}, or nothing.", argument="x"
+            )
+        every = self._series()
+        found = every.filter(every.column("is_number"))
+        chosen = found.filter(found.column("is_chosen"))
+        if x is None:
+            has_steps = chosen.num_rows == 0 or pc.any(chosen.column("has_step")).as_py()
+            x = "step" if has_steps else "timestamp"
         along = "step" if x == "step" else "timestamp"
-        points = points.sort_by([(name, "ascending") for name in (*SERIES_KEYS, along)])  # a stable sort
-    if is_cut:
-        points = points.join(chosen.select(list(SERIES_KEYS)), list(SERIES_KEYS), join_type="left semi")
-    shown = points.select(list(SERIES_KEYS)).group_by(list(SERIES_KEYS)).aggregate([]).num_rows
-    return Drawn(
-        points,
-        x,
-        num_points=counts[TOTAL],
-        num_series=found.num_rows if is_cut else shown,
-        num_not_finite=counts["num_not_finite"],
-        num_texts=counts["num_texts"],
-        num_unplaced=counts["num_unplaced"],
-        smooth=smooth or None,
+        most = min(MAX_SERIES_POINTS, max_points // max(1, chosen.num_rows), downsample or MAX_SERIES_POINTS)
+        most = max(most, _LEAST_POINTS)
+        is_cut = chosen.num_rows < found.num_rows
+        part = self._narrowed(chosen) if is_cut else self._selection
+        num_read = pc.sum(part.series_of(every).column("points")).as_py() or 0
+        if smooth or num_read <= _KEPT_POINTS:
+            points, counts = self._in_memory(part, along)
+            if smooth:
+                points = smoothed(points, smooth)
+            if (pc.max(chosen.column("points")).as_py() or 0) > most:
+                points = _thinned(points, along, most)
+        else:
+            points, counts = self._thinned_by_scanning(part, along, most)
+        if is_cut:
+            points = _only(points, chosen)
+        shown = points.select(list(SERIES_KEYS)).group_by(list(SERIES_KEYS)).aggregate([]).num_rows
+        return Drawn(
+            points,
+            x,
+            num_series=found.num_rows if is_cut else shown,
+            smooth=smooth or None,
+            **asdict(counts),
+        )
+
+    def _series(self) -> pa.Table:
+        with self._lock:
+            if self._found is None:
+                self._found = _series(self._summarise(), self._selection)
+            return self._found
+
+    def _narrowed(self, chosen: pa.Table) -> Selection:
+        """Return a selection of the chosen series, and maybe of some others."""
+        names = [pc.unique(chosen.column(name)).to_pylist() for name in ("resource", "metric")]
+        return replace(self._selection, resources=Ids(tuple(names[0])), metrics=Ids(tuple(names[1])))
+
+    def _in_memory(self, part: Selection, along: str) -> tuple[pa.Table, _Counts]:
+        """Return all points of a part of the selection in order, always the same part, and their counts."""
+        with self._lock:
+            rows = self._rows
+            if rows is None:
+                run, _ = self._over(part)
+                rows = _last_of_steps(run(_IN_ORDER, {}))
+                if rows.num_rows <= _KEPT_POINTS:
+                    self._rows = rows
+        return _placed(rows, along)
+
+    def _thinned_by_scanning(self, part: Selection, along: str, most: int) -> tuple[pa.Table, _Counts]:
+        """Return the same, but thinned out, by DuckDB, which need not have all points in memory."""
+        run, stream = self._over(part)
+        is_kept = self._is_read_once or run(_REPEATED, {}).num_rows > 0
+        every = LAST_OF_STEP if is_kept else "SELECT * FROM {points}"
+        drawn = candidates(
+            f"SELECT * FROM every WHERE {_PLACED[along]}", _PLACES[along], apart=_APART, is_kept=False
+        )
+        order = f"series_number, {along}, step NULLS FIRST, timestamp, writer, seq"
+        sql = f"""
+            WITH every AS {"MATERIALIZED" if is_kept else "NOT MATERIALIZED"} ({every}),
+            counts AS ({_Counts.sql("every", along)})
+            SELECT {", ".join((*_SHOWN, *MARKS))}, counts.* FROM ({drawn}), counts ORDER BY {order}
+        """
+        points = one_of_each(stream(sql, thinning(most))).read_all()
+        counts = _Counts.of(points if points.num_rows else run(_Counts.sql(f"({every})", along), {}))
+        points = points.select(list(_SHOWN))
+        if counts.num_not_finite:  # which were thinned by themselves
+            points = points.sort_by([(name, "ascending") for name in (*SERIES_KEYS, along)])  # a stable sort
+        return points, counts
+
+
+class RecentCurves:
+    """The curves that were asked for last; thread-safe."""
+
+    def __init__(self) -> None:
+        self._known: deque[tuple[Snapshot, Selection, int | None, Curves]] = deque(maxlen=_KEPT_CURVES)
+
+    def of(self, table: TableReader, snapshot: Snapshot, selection: Selection, instant: int | None) -> Curves:
+        """Return the curves of a selection up to an instant, known ones where no row can be another."""
+        for known, *asked, curves in tuple(self._known):
+            is_same = known.log is snapshot.log and known.inbox == snapshot.inbox and not snapshot.pending
+            if is_same and asked == [selection, instant]:
+                return curves
+
+        def summarise() -> pa.Table:
+            parts = tuple(table.summary_parts(snapshot, selection))
+            overview = Overview(table, snapshot, parts, instant)
+            return overview.series(selection.resources, selection.metrics)
+
+        made = Curves(
+            selection,
+            summarise,
+            lambda part: (partial(table.run, snapshot, part), partial(table.stream, snapshot, part)),
+            is_read_once=not table.storage.is_local,
+        )
+        if not snapshot.pending:
+            self._known.append((snapshot, selection, instant, made))
+        return made
+
+
+def _last_of_steps(rows: pa.Table) -> pa.Table:
+    """Return rows, series by series and each in order, with the last one of each step; all without a step."""
+    is_new = pc.or_(_begins(rows), is_other(rows.column("step").combine_chunks()))
+    is_last = pa.concat_arrays([is_new.slice(1), pa.array([True] * min(1, len(is_new)), pa.bool_())])
+    return rows if pc.all(is_last).as_py() else rows.filter(is_last)
+
+
+def _placed(rows: pa.Table, along: str) -> tuple[pa.Table, _Counts]:
+    """Return the rows that have a place along an axis, in order along it, and what is to be said of them."""
+    points = _without_null(rows, "value")
+    num_numbers = points.num_rows
+    points = _without_null(points, "step") if along == "step" else _along_time(points)
+    num_finite = pc.sum(pc.is_finite(points.column("value"))).as_py() or 0
+    return points, _Counts(
+        num_points=points.num_rows,
+        num_not_finite=points.num_rows - num_finite,
+        num_texts=rows.num_rows - num_numbers,
+        num_unplaced=num_numbers - points.num_rows,
     )
 
 
-def _with_numbers(summary: pa.Table, selection: Selection) -> pa.Table:
-    """Return ``resource metric tags_key points has_step is_chosen`` of the series that have any number.
+def _without_null(rows: pa.Table, name: str) -> pa.Table:
+    column = rows.column(name)
+    return rows.filter(pc.is_valid(column)) if column.null_count else rows
 
-    Chosen are the first series of each of the first metrics, those with one point a series last.
+
+def _along_time(points: pa.Table) -> pa.Table:
+    """Return points, series by series, in the order of their timestamps, else as they are."""
+    begins = _begins(points)
+    time = points.column("timestamp").combine_chunks()
+    is_back = pc.and_(
+        pc.less(time.slice(1), time.slice(0, max(0, len(time) - 1))), pc.invert(begins.slice(1))
+    )
+    if not pc.any(is_back).as_py():
+        return points
+    by = pa.table({"series": _numbers(begins), "timestamp": time})
+    # A stable sort.
+    return points.take(pc.sort_indices(by, [("series", "ascending"), ("timestamp", "ascending")]))
+
+
+def _thinned(points: pa.Table, along: str, most: int) -> pa.Table:
+    """Return points, series by series and each in order, thinned out."""
+    numbers = {"series": _numbers(_begins(points)), "nth": pa.array(range(points.num_rows), pa.int64())}
+    rows = pa.table({**numbers, along: points.column(along), "value": points.column("value")})
+    drawn = candidates(
+        "SELECT * FROM drawn_points", _PLACES[along], series="series", apart=_APART, is_kept=False
+    )
+    sql = f"SELECT nth, {', '.join(MARKS)} FROM ({drawn}) ORDER BY series_number, nth"
+    kept = one_of_each(query.stream(sql, thinning(most), drawn_points=rows)).read_all()
+    # Those that are not finite were thinned by themselves.
+    return points.take(kept.column("nth").combine_chunks().sort())
+
+
+def _only(points: pa.Table, chosen: pa.Table) -> pa.Table:
+    """Return the points of some series."""
+    begins = _begins(points)
+    wanted = set(_keys(chosen))
+    is_wanted = pa.array([key in wanted for key in _keys(points.filter(begins))], pa.bool_())
+    return points.filter(is_wanted.take(_numbers(begins)))
+
+
+def _keys(rows: pa.Table) -> Any:
+    return zip(*(rows.column(name).to_pylist() for name in SERIES_KEYS), strict=True)
+
+
+def _begins(rows: pa.Table) -> Any:
+    """Say of each row whether it is of another series than the one before it."""
+    first, *others = (is_other(rows.column(name).combine_chunks()) for name in SERIES_KEYS)
+    return reduce(pc.or_, others, first)
+
+
+def _numbers(begins: Any) -> Any:
+    """Return the number of each row's series, from 0 on."""
+    return pc.subtract(pc.cumulative_sum(pc.cast(begins, pa.int64())), 1)
+
+
+def _series(summary: pa.Table, selection: Selection) -> pa.Table:
+    """Return ``resource metric tags_key points has_step is_number is_chosen`` of each series.
+
+    Those of which no point has a number cannot be drawn. Of the others chosen are the first series of each of
+    the first metrics, those with one point a series last.
     """
     bindings: dict[str, Any] = {}
     ids = Selection(selection.resources, selection.metrics, tags=selection.tags)
@@ -112,15 +321,18 @@ def _with_numbers(summary: pa.Table, selection: Selection) -> pa.Table:
         f"""
         WITH series AS (
             SELECT resource, metric, tags_key, "count" AS points,
-                "last_step".step IS NOT NULL AS has_step,
-                bool_or("count" > 1) OVER (PARTITION BY metric) AS is_curve,
-                row_number() OVER (PARTITION BY metric ORDER BY resource, tags_key) AS nth
-            FROM summary WHERE {condition} AND ("min" IS NOT NULL OR n_nan > 0)
+                "last_step".step IS NOT NULL AS has_step, "min" IS NOT NULL OR n_nan > 0 AS is_number
+            FROM summary WHERE {condition}
+        ), numbered AS (
+            SELECT *, bool_or(points > 1) OVER (PARTITION BY is_number, metric) AS is_curve,
+                row_number() OVER (PARTITION BY is_number, metric ORDER BY resource, tags_key) AS nth
+            FROM series
         )
         SELECT * EXCLUDE (is_curve, nth),
-            nth <= {MAX_SERIES}
-                AND dense_rank() OVER (ORDER BY is_curve DESC, metric) <= {MAX_PANELS} AS is_chosen
-        FROM series
+            is_number AND nth <= {MAX_SERIES}
+                AND dense_rank() OVER (PARTITION BY is_number ORDER BY is_curve DESC, metric) <= {MAX_PANELS}
+                AS is_chosen
+        FROM numbered
         """,
         bindings,
         summary=summary,

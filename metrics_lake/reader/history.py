@@ -12,7 +12,7 @@ from metrics_lake import query
 from metrics_lake.errors import InvalidInputError
 from metrics_lake.reader.selection import Ids, Selection
 from metrics_lake.reader.smoothing import smoothed
-from metrics_lake.reader.thinning import MARKS, TOTAL, candidates, one_of_each
+from metrics_lake.reader.thinning import MARKS, TOTAL, candidates, one_of_each, thinning
 from metrics_lake.schema import METRICS, TABLES, arrow_schema
 from metrics_lake.series import SERIES_KEYS
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 __all__ = [
+    "LAST_OF_STEP",
     "HistoryQuery",
     "copied_rows",
-    "drawing_query",
     "history_query",
     "list_resources",
     "rows_to_copy",
@@ -41,7 +41,7 @@ _ORDER: Final = f"{_SERIES}, step NULLS FIRST, timestamp, writer, seq"
 
 # Points without a step are no repeats of each other. With only those numbered that are repeated, drawing 200
 # series of 10,000 points took two thirds of the time (November 2026).
-_LAST_OF_STEP: Final = f"""
+LAST_OF_STEP: Final = f"""
     WITH every_point AS MATERIALIZED (SELECT * FROM {{points}}),
     repeated AS MATERIALIZED (
         SELECT {_SERIES}, step FROM every_point WHERE step IS NOT NULL
@@ -139,7 +139,7 @@ def history_query(
     notes: dict[str, Any] = {}
     columns = _SHOWN + (_FULL if full else ())
     hidden: tuple[str, ...] = () if full else _DECODING
-    points = _LAST_OF_STEP if repeats == "last" else "SELECT * FROM {points}"
+    points = LAST_OF_STEP if repeats == "last" else "SELECT * FROM {points}"
     needed = ", ".join(dict.fromkeys((*columns, *_DECODING, "tags_key", "writer", "seq")))
     smoothing = Smoothing.of(smooth, f"SELECT {needed} FROM ({points}) ORDER BY {_ORDER}")
     if smoothing is not None:
@@ -153,61 +153,12 @@ def history_query(
         is_kept = smoothing is None and (is_kept or repeats == "last")
         points = candidates(points, place, apart="step IS NOT NULL", is_kept=is_kept)
         order, marks = "series_number, step, timestamp, writer, seq", MARKS
-        bindings |= {"most": _checked_count(downsample), "intervals": _checked_count(downsample) // 4}
+        bindings = thinning(_checked_count(downsample))
         notes["downsample"] = downsample
         hidden += (TOTAL,)
     shown = ", ".join(columns + hidden + marks)
     sql = f"SELECT {shown} FROM ({points}) ORDER BY {order}"
     return HistoryQuery(sql, bindings, hidden, notes, smoothing, downsample is not None)
-
-
-def drawing_query(x: str, *, most: int | None, smooth: float | None = None) -> HistoryQuery:
-    """Return the query of what is drawn: points with a number, of repeated steps the newest, thinned.
-
-    Its hidden columns count, over all points: ``total_points`` those that can be drawn, ``num_not_finite``
-    those of them that are NaN or infinite, ``num_texts`` those that have no number, ``num_unplaced`` those
-    that have a number and no step, where x is the step.
-
-    Args:
-        x: ``"step"``, or what is along the timestamp.
-        most: How many points of a series are kept at most; as many again of those that are not finite, which
-            come before them. None: all, in order; planning what thins them takes longer than a query over a
-            few thousand.
-        smooth: As in ``history_query``.
-    """
-    is_step = x == "step"
-    drawable = "value IS NOT NULL AND step IS NOT NULL" if is_step else "value IS NOT NULL"
-    counts = {
-        "num_not_finite": f"{drawable} AND NOT isfinite(value)",
-        "num_texts": "value IS NULL",
-        "num_unplaced": "value IS NOT NULL AND step IS NULL" if is_step else "false",
-    }
-    # Not count(*) FILTER (…) OVER (): DuckDB 2.0 takes 9 s for it over 100,000 rows, four times as long over
-    # twice as many.
-    counted = ", ".join(
-        f"sum(({condition})::BIGINT) OVER ()::BIGINT AS {name}" for name, condition in counts.items()
-    )
-    points = f"SELECT * FROM (SELECT *, {counted} FROM ({_LAST_OF_STEP})) WHERE {drawable}"
-    hidden = (TOTAL, *counts)
-    columns = ("resource", "metric", "tags_key", "step", "timestamp", "value")
-    needed = ", ".join((*columns, "writer", "seq", *counts))
-    smoothing = Smoothing.of(smooth, f"SELECT {needed} FROM ({points}) ORDER BY {_ORDER}")
-    if smoothing is not None:
-        points = "SELECT * FROM {points}"
-    along = "step, timestamp, writer, seq" if is_step else "timestamp, writer, seq"
-    if most is None:
-        sql = f"SELECT *, count(*) OVER () AS {TOTAL} FROM ({points})"
-        sql = f"SELECT {', '.join((*columns, *hidden))} FROM ({sql}) ORDER BY {_SERIES}, {along}"
-        return HistoryQuery(sql, {}, hidden, {}, smoothing)
-    points = candidates(
-        points,
-        "step::DOUBLE" if is_step else "epoch_us(timestamp)::DOUBLE",
-        # So that finite extremes are kept beside an infinity, and gaps are where they were.
-        apart="isfinite(value)",
-        is_kept=smoothing is None,
-    )
-    sql = f"SELECT {', '.join((*columns, *hidden, *MARKS))} FROM ({points}) ORDER BY series_number, {along}"
-    return HistoryQuery(sql, {"most": most, "intervals": most // 4}, hidden, {}, smoothing, True)
 
 
 def _checked_weight(smooth: Any) -> float:

@@ -12,9 +12,9 @@ from metrics_lake.commits import Snapshot, snapshot_from_text
 from metrics_lake.errors import AmbiguousSeriesError, InvalidInputError, MetricsLakeWarning, NotFoundError
 from metrics_lake.points import checked_step, checked_timestamp
 from metrics_lake.reader.cache import ByteCache
-from metrics_lake.reader.drawing import draw
+from metrics_lake.reader.drawing import RecentCurves
 from metrics_lake.reader.history import copied_rows, history_query, list_resources, rows_to_copy
-from metrics_lake.reader.overview import Overview, ambiguous_series, without_ambiguous_warning
+from metrics_lake.reader.overview import ambiguous_series, without_ambiguous_warning
 from metrics_lake.reader.recent import SCAN_ROWS
 from metrics_lake.reader.selection import Ids, IdsLike, Selection, Steps, StepsLike
 from metrics_lake.reader.table import TableReader
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from metrics_lake.charts import Drawn
     from metrics_lake.commits import PendingRun
-    from metrics_lake.reader.history import Run, Stream
     from metrics_lake.reader.lookup import Order, Point
     from metrics_lake.storage import Storage
 
@@ -85,6 +84,7 @@ class Reader:
         self._scan_rows = scan_rows
         self._noticed = noticed
         self._tables: dict[str, TableReader] = {}
+        self._curves = RecentCurves()
 
     @property
     def storage(self) -> Storage:
@@ -297,27 +297,17 @@ class Reader:
         table = self.table()
         snapshot = pinned or table.snapshot()
 
-        def over(part: Selection) -> tuple[Run, Stream]:
-            return partial(table.run, snapshot, part), partial(table.stream, snapshot, part)
+        over_points = (partial(table.run, snapshot, selection), partial(table.stream, snapshot, selection))
 
         def run() -> pa.Table:
-            return asked.run(*over(selection))
+            return asked.run(*over_points)
 
         def stream() -> pa.RecordBatchReader:
-            return asked.stream(over(selection)[1])
+            return asked.stream(over_points[1])
 
         def drawn(x: str | None, max_points: int) -> Drawn:
-            parts = tuple(table.summary_parts(snapshot, selection))
-            overview = Overview(table, snapshot, parts, instant)
-            return draw(
-                overview.series(selection.resources, selection.metrics),
-                selection,
-                over,
-                x=x,
-                max_points=max_points,
-                downsample=downsample,
-                smooth=smooth,
-            )
+            curves = self._curves.of(table, snapshot, selection, instant)
+            return curves.draw(x, max_points, downsample=downsample, smooth=smooth)
 
         return Result(
             lambda: self.pinned(table, snapshot, run),
