@@ -38,6 +38,8 @@ class Picture:
         colour_title: What the groups are; None: series.
         subtitle: What is drawn and what is not.
         is_flat: Whether all values of a metric are the same.
+        has_dots: Whether any point has a ``dot``.
+        marks: Which of the marks there are.
     """
 
     points: pa.Table
@@ -49,6 +51,8 @@ class Picture:
     colour_title: str | None
     subtitle: list[str]
     is_flat: bool
+    has_dots: bool
+    marks: frozenset[str]
 
     @classmethod
     def of(cls, drawn: Drawn, *, log: bool, color: str | None) -> Picture:
@@ -100,6 +104,8 @@ class Picture:
             colour_title=colour_title,
             subtitle=subtitle(told),
             is_flat=_is_flat(points, series),
+            has_dots=1 in points.column("dot").unique().to_pylist(),
+            marks=frozenset(pc.unique(mark).to_pylist()) - {""},
         )
 
 

@@ -180,7 +180,8 @@ def _(choices, mo, zooming):
         on_change=choices.keeper("smooth", 0.0),
     )
     log = mo.ui.checkbox(choices.flag("log"), label="log y", on_change=choices.keeper("log", False))
-    return axis, log, smooth
+    drawing_controls = (smooth, log)
+    return axis, drawing_controls, log, smooth
 
 
 @app.cell
@@ -204,10 +205,10 @@ def _(choices, mo, x, zooming):
 
 
 @app.cell
-def _(axis, colour, get_part, log, look, look_at, metrics, mo, page, smooth):
+def _(axis, colour, drawing_controls, get_part, look, look_at, metrics, mo, page):
     mo.stop(page.value != "Curves")
     whole = mo.ui.button(label="whole range", on_click=lambda _: look_at(None), disabled=get_part() is None)
-    look.beside([metrics, axis, colour, smooth, log, whole])
+    look.beside([metrics, axis, colour, *drawing_controls, whole])
     return (whole,)
 
 
