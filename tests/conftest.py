@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says nothing about the code: the first one imports half of the packages.
+settings.register_profile("untimed", settings(), deadline=None)
+settings.load_profile("untimed")
 
 # gcsfs would ask a gRPC service about each bucket, which the emulator has not: a minute of silence.
 os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")

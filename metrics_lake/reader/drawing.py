@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial, reduce
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -18,7 +17,7 @@ from metrics_lake.reader.history import LAST_OF_STEP
 from metrics_lake.reader.overview import Overview
 from metrics_lake.reader.selection import Ids, Selection
 from metrics_lake.reader.smoothing import smoothed
-from metrics_lake.reader.thinning import MARKS, candidates, is_other, one_of_each, thinning
+from metrics_lake.reader.thinning import MARKS, candidates, ends, is_other, one_of_each, thinning
 from metrics_lake.series import SERIES_KEYS
 
 if TYPE_CHECKING:
@@ -83,9 +82,9 @@ class _Counts:
 
 
 class Curves:
-    """The curves of a selection in one snapshot; thread-safe.
+    """The curves of a selection in one snapshot; thread-safe, survives fork.
 
-    Of repeated steps the newest point counts. Where the points are few they are read once.
+    Of repeated steps the newest point counts. Where the points are few they are read once, or once a thread.
 
     Args:
         selection: Whose points are drawn.
@@ -108,7 +107,6 @@ class Curves:
         self._is_read_once = is_read_once
         self._found: pa.Table | None = None
         self._rows: pa.Table | None = None
-        self._lock = Lock()
 
     def draw(
         self, x: str | None, max_points: int, *, downsample: int | None = None, smooth: float | None = None
@@ -143,7 +141,9 @@ class Curves:
         if smooth or num_read <= _KEPT_POINTS:
             points, counts = self._in_memory(part, along)
             if smooth:
-                points = smoothed(points, smooth)
+                points = smoothed(points, smooth)  # as the history's rows, in the order of their steps
+            if along == "timestamp":
+                points = _along_time(points)
             if (pc.max(chosen.column("points")).as_py() or 0) > most:
                 points = _thinned(points, along, most)
         else:
@@ -160,10 +160,9 @@ class Curves:
         )
 
     def _series(self) -> pa.Table:
-        with self._lock:
-            if self._found is None:
-                self._found = _series(self._summarise(), self._selection)
-            return self._found
+        if self._found is None:
+            self._found = _series(self._summarise(), self._selection)
+        return self._found
 
     def _narrowed(self, chosen: pa.Table) -> Selection:
         """Return a selection of the chosen series, and maybe of some others."""
@@ -171,18 +170,17 @@ class Curves:
         return replace(self._selection, resources=Ids(tuple(names[0])), metrics=Ids(tuple(names[1])))
 
     def _in_memory(self, part: Selection, along: str) -> tuple[pa.Table, _Counts]:
-        """Return all points of a part of the selection in order, always the same part, and their counts."""
-        with self._lock:
-            rows = self._rows
-            if rows is None:
-                run, _ = self._over(part)
-                rows = _last_of_steps(run(_IN_ORDER, {}))
-                if rows.num_rows <= _KEPT_POINTS:
-                    self._rows = rows
+        """Return all points of a part, always the same one, in the order of their steps, and their counts."""
+        rows = self._rows
+        if rows is None:
+            run, _ = self._over(part)
+            rows = _last_of_steps(run(_IN_ORDER, {}))
+            if rows.num_rows <= _KEPT_POINTS:
+                self._rows = rows
         return _placed(rows, along)
 
     def _thinned_by_scanning(self, part: Selection, along: str, most: int) -> tuple[pa.Table, _Counts]:
-        """Return the same, but thinned out, by DuckDB, which need not have all points in memory."""
+        """Return the points of a part along an axis, thinned out by DuckDB, which need not hold them all."""
         run, stream = self._over(part)
         is_kept = self._is_read_once or run(_REPEATED, {}).num_rows > 0
         every = LAST_OF_STEP if is_kept else "SELECT * FROM {points}"
@@ -204,7 +202,7 @@ class Curves:
 
 
 class RecentCurves:
-    """The curves that were asked for last; thread-safe."""
+    """The curves that were asked for last; thread-safe, survives fork."""
 
     def __init__(self) -> None:
         self._known: deque[tuple[Snapshot, Selection, int | None, Curves]] = deque(maxlen=_KEPT_CURVES)
@@ -235,15 +233,16 @@ class RecentCurves:
 def _last_of_steps(rows: pa.Table) -> pa.Table:
     """Return rows, series by series and each in order, with the last one of each step; all without a step."""
     is_new = pc.or_(_begins(rows), is_other(rows.column("step").combine_chunks()))
-    is_last = pa.concat_arrays([is_new.slice(1), pa.array([True] * min(1, len(is_new)), pa.bool_())])
+    is_last = ends(is_new)
     return rows if pc.all(is_last).as_py() else rows.filter(is_last)
 
 
 def _placed(rows: pa.Table, along: str) -> tuple[pa.Table, _Counts]:
-    """Return the rows that have a place along an axis, in order along it, and what is to be said of them."""
+    """Return the rows that have a place along an axis, as they are, and what is to be said of all."""
     points = _without_null(rows, "value")
     num_numbers = points.num_rows
-    points = _without_null(points, "step") if along == "step" else _along_time(points)
+    if along == "step":
+        points = _without_null(points, "step")
     num_finite = pc.sum(pc.is_finite(points.column("value"))).as_py() or 0
     return points, _Counts(
         num_points=points.num_rows,
@@ -262,9 +261,8 @@ def _along_time(points: pa.Table) -> pa.Table:
     """Return points, series by series, in the order of their timestamps, else as they are."""
     begins = _begins(points)
     time = points.column("timestamp").combine_chunks()
-    is_back = pc.and_(
-        pc.less(time.slice(1), time.slice(0, max(0, len(time) - 1))), pc.invert(begins.slice(1))
-    )
+    is_earlier = pc.less(time.slice(1), time.slice(0, max(0, len(time) - 1)))
+    is_back = pc.and_(is_earlier, pc.invert(begins.slice(1)))
     if not pc.any(is_back).as_py():
         return points
     by = pa.table({"series": _numbers(begins), "timestamp": time})
@@ -274,7 +272,7 @@ def _along_time(points: pa.Table) -> pa.Table:
 
 def _thinned(points: pa.Table, along: str, most: int) -> pa.Table:
     """Return points, series by series and each in order, thinned out."""
-    numbers = {"series": _numbers(_begins(points)), "nth": pa.array(range(points.num_rows), pa.int64())}
+    numbers = {"series": _numbers(_begins(points)), "nth": _numbers(pa.repeat(True, points.num_rows))}
     rows = pa.table({**numbers, along: points.column(along), "value": points.column("value")})
     drawn = candidates(
         "SELECT * FROM drawn_points", _PLACES[along], series="series", apart=_APART, is_kept=False

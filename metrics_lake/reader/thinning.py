@@ -18,7 +18,7 @@ from metrics_lake.series import SERIES_KEYS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["MARKS", "TOTAL", "candidates", "is_other", "one_of_each", "thinning"]
+__all__ = ["MARKS", "TOTAL", "candidates", "ends", "is_other", "one_of_each", "thinning"]
 
 pc: Any = pyarrow.compute  # pyarrow-stubs knows no Python scalars as arguments
 
@@ -105,8 +105,7 @@ def one_of_each(batches: pa.RecordBatchReader) -> pa.RecordBatchReader:
 def _one_of_each(rows: pa.Table) -> pa.Table:
     interval: Any = rows.column("interval").combine_chunks()
     is_first = is_other(interval)
-    is_last = pa.concat_arrays([is_first.slice(1), pa.array([True] * min(1, len(interval)), pa.bool_())])
-    is_kept = pc.or_(is_first, is_last)
+    is_kept = pc.or_(is_first, ends(is_first))
     for name in ("is_lowest", "is_highest"):
         is_extreme = rows.column(name).combine_chunks().fill_null(False)
         is_first_of_them = is_other(interval.filter(is_extreme))
@@ -120,3 +119,8 @@ def is_other(values: Any) -> Any:
         return pa.array([], pa.bool_())
     others = pc.not_equal(values.slice(1), values.slice(0, len(values) - 1))
     return pa.concat_arrays([pa.array([True]), others.fill_null(True)])
+
+
+def ends(begins: Any) -> Any:
+    """Say of each row whether a run of rows ends with it, where it is known of each whether one begins."""
+    return pa.concat_arrays([begins.slice(1), pa.array([True] * min(1, len(begins)), pa.bool_())])

@@ -89,7 +89,9 @@ def main() -> None:
         kept = asked.folder or Path(folder)
         lake = kept / "lake"
         if not lake.exists():
-            lake_of_runs.fill_table(open_storage(str(lake)), str(kept / "sorted.parquet"), asked.points)
+            lake_of_runs.fill_table(
+                open_storage(str(lake)), str(kept / "sorted.parquet"), asked.points, long_runs=200
+            )
         (Path(folder) / "browser").mkdir()
         browser = Browser(program, Path(folder) / "browser")
         stack.callback(browser.close)
@@ -137,6 +139,10 @@ def measure(watched: Watched, served: Served, repeats: int) -> None:
     page.wait("deep('[role=option]').length > 8")
     more = "deep('[role=option]').find(each => each.innerText.includes('metric/04'))"
     changes(watched, page, "a second metric", 1, "pointerup", lambda: page.click(more))
+    page.close()
+    page = first_chart(watched, "200 runs of 10k points", served.page(runs="long/*"))
+    page.wait("deep('canvas').length > 1")
+    times("200 runs, smoothing slider", "keydown", lambda: slide(page))
     page.close()
 
 

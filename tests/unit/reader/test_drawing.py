@@ -96,6 +96,21 @@ def test_thinned_in_memory_and_by_scanning_is_the_same(lake, monkeypatch, seed, 
     assert in_memory.points.num_rows < in_memory.num_points or in_memory.num_points < 400
 
 
+@pytest.mark.parametrize("x", ["step", "timestamp"])
+def test_smoothed_points_are_those_of_the_history(lake, x):
+    chance = random.Random(1)
+    for run in ("a", "b"):
+        values = [chance.choice([0.0, 1.0, math.nan, chance.gauss(0, 1)]) for _ in range(300)]
+        lake.publish(lake.log_rows(run, "m", values, steps=chance.sample(range(300), 300)))
+    history = lake.reader().history(smooth=0.9, full=True).arrow().to_pylist()
+    drawn = curves(lake, is_read_once=False).draw(x, ALL, smooth=0.9).points.to_pylist()
+    expected = sorted(history, key=lambda row: (row["resource"], row[x]))
+    columns = ("resource", "step", "timestamp", "value")
+    assert [[str(row[name]) for name in columns] for row in drawn] == [
+        [str(row[name]) for name in columns] for row in expected
+    ]
+
+
 def test_nothing_that_can_be_drawn_is_counted(lake, monkeypatch):
     lake.publish(lake.log_rows("a", "m", [1.0, 2.0, "text"]))
     for kept_points in (ALL, 0):
