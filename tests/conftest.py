@@ -6,10 +6,6 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# How long an example takes says nothing about the code: the first one imports half of the packages.
-settings.register_profile("untimed", settings(), deadline=None)
-settings.load_profile("untimed")
-
 # gcsfs would ask a gRPC service about each bucket, which the emulator has not: a minute of silence.
 os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 # No test may find credentials of this machine, or wait for a metadata service that is not there.
@@ -33,6 +29,10 @@ from metrics_lake.testing.fixtures import (  # noqa: F401 -- behind the settings
     s3_url,
     shared_folder,
 )
+
+# How long an example takes says nothing about the code: the first one imports half of the packages.
+settings.register_profile("untimed", settings(), deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)

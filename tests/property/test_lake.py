@@ -157,7 +157,6 @@ def _latest(found):
 LakeMachine.TestCase.settings = settings(
     max_examples=12,
     stateful_step_count=20,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 TestLake = LakeMachine.TestCase

@@ -94,7 +94,7 @@ def assert_same(found, expected):
         assert mine[key] == (None if value is None else pytest.approx(value, rel=1e-12, abs=1e-12)), key
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 @given(st.lists(steps, min_size=2, max_size=7))
 def test_job_is_one_pass_over_what_was_logged(plan):
     with tempfile.TemporaryDirectory() as folder:

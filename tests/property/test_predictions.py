@@ -20,7 +20,7 @@ from metrics_lake.predictions import (
     prediction_state,
 )
 
-SETTINGS = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+SETTINGS = settings(max_examples=15, suppress_health_check=list(HealthCheck))
 EXACT = 1e-9
 
 
@@ -409,7 +409,7 @@ def assert_close(left, right, name):
         assert left == right, name
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, suppress_health_check=list(HealthCheck))
 @given(
     st.sampled_from(sorted(KINDS)),
     st.integers(0, 2**32 - 1),
@@ -436,7 +436,7 @@ def test_any_split_in_any_order_with_repeated_parts_gives_the_same_state(kind, s
         assert_same_state(merge_states(merge_states(*states[:half]), merge_states(*states[half:])), whole)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 900))
 def test_reader_gives_the_state_of_the_table(seed, batch):
     data = table(seed, 1000)

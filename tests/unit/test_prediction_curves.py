@@ -155,7 +155,7 @@ def test_coarse_pr_encloses_that_of_the_rows(bits):
     assert_near_step(points_of(state, "pr"), frame["y"].to_numpy(), frame["p"].to_numpy())
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.lists(
         st.tuples(st.floats(0, 1, allow_subnormal=False), st.booleans()),

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import sklearn.metrics as sk
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -794,7 +794,6 @@ def test_a_truth_without_any_label_is_one_that_is_not_known_yet():
         )
     )
 )
-@settings(deadline=None)
 def test_runs_merge_cells_as_groups_of_their_columns_do(rows):
     kinds = {"gid": pl.Int64, "cell": pl.Int64, "y": pl.Int8, "n": pl.Int64, "sum_w": pl.Float64}
     frame = pl.DataFrame(rows, schema={**kinds, "value": pl.Float64}, orient="row")

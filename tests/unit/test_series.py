@@ -110,7 +110,7 @@ def few_rows(request, monkeypatch):
     monkeypatch.setattr("metrics_lake.series.summary.FEW_ROWS", 0 if request.param == "by SQL" else 1000)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(ROW, max_size=30))
 def test_a_summary_says_what_the_points_say(few_rows, rows):
     table = to_arrow(rows)
@@ -119,7 +119,7 @@ def test_a_summary_says_what_the_points_say(few_rows, rows):
     check(summary, table)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(ROW, max_size=30), as_dictionaries=st.booleans())
 def test_sorted_rows_are_summarised_alike(few_rows, rows, as_dictionaries):
     table = sort_rows(METRICS, to_arrow(rows))
@@ -131,7 +131,7 @@ def test_sorted_rows_are_summarised_alike(few_rows, rows, as_dictionaries):
     assert series.summarise_sorted(table).num_rows == series.summarise(table).num_rows
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(ROW, max_size=30), places=st.lists(st.integers(0, 2), min_size=30, max_size=30))
 def test_summaries_merge_however_the_points_were_split(few_rows, rows, places):
     table = to_arrow(rows)

@@ -216,7 +216,6 @@ OPTIONS = pytest.mark.parametrize(
 )
 # Shrinking takes minutes (an example is a hundred reads) and says little that the first example does not.
 QUICK = settings(
-    deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
 )
