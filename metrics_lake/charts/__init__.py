@@ -16,6 +16,7 @@ from metrics_lake.charts.discrimination import precision_recall, roc
 from metrics_lake.charts.distributions import distribution
 from metrics_lake.charts.intervals import intervals
 from metrics_lake.charts.labels import short_labels
+from metrics_lake.charts.looks import time_scale
 from metrics_lake.charts.predictions import beside, curve_chart, metrics_chart
 from metrics_lake.charts.ranking import ranking
 from metrics_lake.charts.segments import segment_texts
@@ -50,6 +51,7 @@ __all__ = [
     "segment_texts",
     "short_labels",
     "themed",
+    "time_scale",
     "vega_lite_version",
     "windows",
 ]

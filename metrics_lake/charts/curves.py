@@ -13,6 +13,7 @@ from metrics_lake.charts.looks import (
     dash_of,
     legend_columns,
     nearest_point,
+    time_scale,
     told_of_nearest,
 )
 from metrics_lake.charts.picture import Picture
@@ -132,7 +133,9 @@ def _layers(alt: Any, picture: Picture, *, log: bool, width: int | str, hover: A
     """Return lines, dots where a line alone shows nothing, what is hovered over, and marks at the edges."""
     y_axis = {"axis": alt.Axis(format=_FORMAT)} if picture.is_flat else {}
     y_scale = alt.Scale(type="log", nice=False) if log else alt.Scale(zero=False)
-    x_scale = alt.Scale(type="utc") if picture.is_time else alt.Scale(zero=False, nice=False)
+    x_scale = alt.Scale(zero=False, nice=False)
+    if picture.is_time:
+        x_scale = time_scale(alt, *picture.ends)
     base = alt.Chart().encode(
         x=alt.X("x:T" if picture.is_time else "x:Q", title=picture.x_title, scale=x_scale),
         y=alt.Y("y:Q", title=None, scale=y_scale, **y_axis),
@@ -140,7 +143,8 @@ def _layers(alt: Any, picture: Picture, *, log: bool, width: int | str, hover: A
     )
     zoom = alt.selection_interval(name="zoom", bind="scales", zoom="wheel![event.shiftKey]")
     is_crowd = len(picture.groups) > LEGEND_SERIES
-    look: dict[str, Any] = {"title": picture.colour_title, "columns": legend_columns(picture.groups, width)}
+    columns = legend_columns(picture.groups, width, signal="width" if hover is None else None)
+    look: dict[str, Any] = {"title": picture.colour_title, "columns": columns}
     colour = colour_of(alt, picture.groups, **look)
     seen = 0.35 if is_crowd else 0.95
     opacity = alt.OpacityValue(seen)

@@ -40,6 +40,7 @@ class Picture:
         is_flat: Whether all values of a metric are the same.
         has_dots: Whether any point has a ``dot``.
         marks: Which of the marks there are.
+        ends: The least and the greatest x; None where there is no point.
     """
 
     points: pa.Table
@@ -53,6 +54,7 @@ class Picture:
     is_flat: bool
     has_dots: bool
     marks: frozenset[str]
+    ends: tuple[float | None, float | None]
 
     @classmethod
     def of(cls, drawn: Drawn, *, log: bool, color: str | None) -> Picture:
@@ -105,6 +107,7 @@ class Picture:
             subtitle=subtitle(told),
             is_flat=_is_flat(points, series),
             has_dots=1 in points.column("dot").unique().to_pylist(),
+            ends=tuple(pc.min_max(x).as_py().values()),
             marks=frozenset(pc.unique(mark).to_pylist()) - {""},
         )
 

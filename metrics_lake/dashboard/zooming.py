@@ -11,7 +11,7 @@ import math
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from metrics_lake.charts import MAX_POINTS, themed
+from metrics_lake.charts import MAX_POINTS, themed, time_scale
 from metrics_lake.dashboard.look import ACTIONS
 
 if TYPE_CHECKING:
@@ -141,7 +141,9 @@ def _chart(rows: pa.Table, axis: str, part: Part, dark: bool) -> Any:
         name="part", encodings=["x"], value={"x": list(part)} if part is not None else alt.Undefined
     )
     is_time = axis == "timestamp"
-    scale = alt.Scale(type="utc" if is_time else "linear", zero=False, nice=False)
+    scale = alt.Scale(zero=False, nice=False)
+    if is_time:
+        scale = time_scale(alt, rows.column("x")[0].as_py(), rows.column("x")[-1].as_py())
     chart = (
         alt.Chart(alt.InlineData(values=rows.to_pylist()))
         .mark_area(opacity=0.45, interpolate="step-after", line=True)

@@ -380,3 +380,27 @@ def test_a_missing_altair_is_told(lake, monkeypatch):
     monkeypatch.setitem(sys.modules, "altair", None)
     with pytest.raises(InvalidInputError, match=r'pip install "metrics-lake\[plot\]"'):
         lake.history().plot()
+
+
+def test_a_time_axis_holds_points_between_its_milliseconds(lake):
+    for at, run in enumerate(("a", "b", "c")):
+        lake.log_series(run, "m", [0.5, 0.75], timestamps=[START + dt.timedelta(microseconds=400 * at)] * 2)
+    chart = lake.history(metrics="m").plot(x="timestamp")
+    spec = chart.to_dict()
+    low, high = spec["layer"][0]["encoding"]["x"]["scale"]["domain"]
+    assert (low, high) == (START.timestamp() * 1e3, START.timestamp() * 1e3 + 1)
+    places = [float(row["x"]) for row in points_of(spec)]
+    assert len(set(places)) == 3
+    assert low <= min(places) <= max(places) <= high
+
+
+def test_a_legend_as_wide_as_its_place_has_as_many_columns_as_fit(lake):
+    for run in ("a", "b"):
+        lake.log_series(run, "m", [0.5, 0.75])
+
+    def columns(width):
+        spec = lake.history(metrics="m").plot(width=width).to_dict()
+        return spec["layer"][0]["encoding"]["color"]["legend"]["columns"]
+
+    assert columns("container") == {"expr": "max(1, floor(width / 56.5))"}
+    assert columns(600) == 10
