@@ -109,16 +109,6 @@ class Smoothing:
     weight: float
     source: str
 
-    @classmethod
-    def of(cls, smooth: Any, source: str) -> Smoothing | None:
-        """Return it; None where nothing is to be smoothed.
-
-        Raises:
-            InvalidInputError: The weight is out of range.
-        """
-        weight = 0.0 if smooth is None else _checked_weight(smooth)
-        return cls(weight, source) if weight > 0 else None
-
 
 def history_query(
     *,
@@ -141,10 +131,11 @@ def history_query(
     hidden: tuple[str, ...] = () if full else _DECODING
     points = LAST_OF_STEP if repeats == "last" else "SELECT * FROM {points}"
     needed = ", ".join(dict.fromkeys((*columns, *_DECODING, "tags_key", "writer", "seq")))
-    smoothing = Smoothing.of(smooth, f"SELECT {needed} FROM ({points}) ORDER BY {_ORDER}")
-    if smoothing is not None:
+    smoothing = None
+    if smooth is not None and (weight := _checked_weight(smooth)) > 0:
+        smoothing = Smoothing(weight, f"SELECT {needed} FROM ({points}) ORDER BY {_ORDER}")
         points = "SELECT * FROM {points}"
-        notes["smooth"] = smoothing.weight
+        notes["smooth"] = weight
     order = _ORDER
     marks: tuple[str, ...] = ()
     if downsample is not None:
