@@ -39,6 +39,8 @@ _Answer = TypeVar("_Answer")
 
 _CACHE_BYTES: Final = 256 << 20
 _RECENT_BYTES: Final = 256 << 20
+_SMALL_ROWS: Final = 4_000_000
+"""Of a few resources in files of up to so many rows a query keeps the points that it needs three times."""
 
 
 def _nothing_pending(_: str) -> tuple[PendingRun, ...]:
@@ -285,18 +287,18 @@ class Reader:
                 its objects are.
         """
         selection = Selection.of(resources, metrics, steps=steps, since=since, until=until, tags=tags)
+        pinned, instant = self.moment(METRICS, at)
+        selection = selection.up_to(instant)
+        table = self.table()
+        snapshot = pinned or table.snapshot()
+        is_small = selection.is_few and table.most_rows(snapshot, selection) <= _SMALL_ROWS
         asked = history_query(
             repeats=repeats,
             downsample=downsample,
             smooth=smooth,
             full=full,
-            is_kept=not self._storage.is_local or selection.is_few,
+            is_kept=is_small or not self._storage.is_local,
         )
-        pinned, instant = self.moment(METRICS, at)
-        selection = selection.up_to(instant)
-        table = self.table()
-        snapshot = pinned or table.snapshot()
-
         over_points = (partial(table.run, snapshot, selection), partial(table.stream, snapshot, selection))
 
         def run() -> pa.Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pyarrow as pa
@@ -172,6 +173,12 @@ class TableReader:
         groups = self._recent.groups(snapshot.inbox)
         recent = [*(group.rows for group in groups), *(run.rows for run in snapshot.pending)]
         return any(rows is None or selection.may_be_among(rows) for rows in recent)
+
+    def most_rows(self, snapshot: Snapshot, selection: Selection) -> float:
+        """Return how many rows a selection may have at most, by what the log says of whole files."""
+        files = [each for each in snapshot.log.files if selection.may_be_in(each)]
+        compacted = sum(math.inf if each.num_records is None else each.num_records for each in files)
+        return compacted + snapshot.num_inbox_rows + sum(run.rows.num_rows for run in snapshot.pending)
 
     def stream(
         self, snapshot: Snapshot, selection: Selection, sql: str, bindings: dict[str, Any] | None = None
