@@ -49,6 +49,8 @@ _IN_ORDER: Final = f"""
 _REPEATED: Final = f"""
     SELECT 1 FROM {{points}} WHERE step IS NOT NULL GROUP BY hash({_KEYS}), step HAVING count(*) > 1 LIMIT 1
 """
+_ONLY: Final = ", ".join(f"unnest($only_{name})" for name in SERIES_KEYS)
+_OF_SOME: Final = f"(SELECT * FROM {{points}} WHERE ({_KEYS}) IN (SELECT ({_ONLY})))"
 _PLACED: Final = {"step": "value IS NOT NULL AND step IS NOT NULL", "timestamp": "value IS NOT NULL"}
 # So that finite extremes are kept beside an infinity, and gaps are where they were.
 _APART: Final = "isfinite(value)"
@@ -139,7 +141,7 @@ class Curves:
         part = self._narrowed(chosen) if is_cut else self._selection
         num_read = pc.sum(part.series_of(every).column("points")).as_py() or 0
         if smooth or num_read <= _KEPT_POINTS:
-            points, counts = self._in_memory(part, along)
+            points, counts = self._in_memory(part, along, only=chosen if is_cut else None)
             if smooth:
                 points = smoothed(points, smooth)  # as the history's rows, in the order of their steps
             if along == "timestamp":
@@ -147,9 +149,7 @@ class Curves:
             if (pc.max(chosen.column("points")).as_py() or 0) > most:
                 points = _thinned(points, along, most)
         else:
-            points, counts = self._thinned_by_scanning(part, along, most)
-        if is_cut:
-            points = _only(points, chosen)
+            points, counts = self._thinned_by_scanning(part, along, most, only=chosen if is_cut else None)
         shown = points.select(list(SERIES_KEYS)).group_by(list(SERIES_KEYS)).aggregate([]).num_rows
         return Drawn(
             points,
@@ -169,21 +169,29 @@ class Curves:
         names = [pc.unique(chosen.column(name)).to_pylist() for name in ("resource", "metric")]
         return replace(self._selection, resources=Ids(tuple(names[0])), metrics=Ids(tuple(names[1])))
 
-    def _in_memory(self, part: Selection, along: str) -> tuple[pa.Table, _Counts]:
-        """Return all points of a part, always the same one, in the order of their steps, and their counts."""
+    def _in_memory(self, part: Selection, along: str, *, only: pa.Table | None) -> tuple[pa.Table, _Counts]:
+        """Return all points of some series of a part, always the same, in the order of their steps."""
         rows = self._rows
         if rows is None:
             run, _ = self._over(part)
             rows = _last_of_steps(run(_IN_ORDER, {}))
+            if only is not None:
+                rows = _only(rows, only)
             if rows.num_rows <= _KEPT_POINTS:
                 self._rows = rows
         return _placed(rows, along)
 
-    def _thinned_by_scanning(self, part: Selection, along: str, most: int) -> tuple[pa.Table, _Counts]:
-        """Return the points of a part along an axis, thinned out by DuckDB, which need not hold them all."""
+    def _thinned_by_scanning(
+        self, part: Selection, along: str, most: int, *, only: pa.Table | None
+    ) -> tuple[pa.Table, _Counts]:
+        """Return the points of some series of a part along an axis, thinned out by DuckDB."""
         run, stream = self._over(part)
         is_kept = self._is_read_once or run(_REPEATED, {}).num_rows > 0
         every = LAST_OF_STEP if is_kept else "SELECT * FROM {points}"
+        bindings: dict[str, Any] = {}
+        if only is not None:
+            every = every.replace("{points}", _OF_SOME)
+            bindings = {f"only_{name}": only.column(name).to_pylist() for name in SERIES_KEYS}
         drawn = candidates(
             f"SELECT * FROM every WHERE {_PLACED[along]}", _PLACES[along], apart=_APART, is_kept=False
         )
@@ -193,8 +201,8 @@ class Curves:
             counts AS ({_Counts.sql("every", along)})
             SELECT {", ".join((*_SHOWN, *MARKS))}, counts.* FROM ({drawn}), counts ORDER BY {order}
         """
-        points = one_of_each(stream(sql, thinning(most))).read_all()
-        counts = _Counts.of(points if points.num_rows else run(_Counts.sql(f"({every})", along), {}))
+        points = one_of_each(stream(sql, thinning(most) | bindings)).read_all()
+        counts = _Counts.of(points if points.num_rows else run(_Counts.sql(f"({every})", along), bindings))
         points = points.select(list(_SHOWN))
         if counts.num_not_finite:  # which were thinned by themselves
             points = points.sort_by([(name, "ascending") for name in (*SERIES_KEYS, along)])  # a stable sort

@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 
+from metrics_lake.charts import MAX_SERIES
 from metrics_lake.reader import drawing
 from metrics_lake.reader.drawing import Curves
 from metrics_lake.reader.selection import Selection
@@ -129,3 +130,15 @@ def test_few_points_are_read_once_for_every_look(lake):
     assert not [key for verb, key in lake.storage.calls if key.endswith(".parquet")]
     lake.publish(lake.log_rows("a", "m", [9.0], steps=[100], writer=2))
     assert reader.history("a").plot().title.subtitle == ["1 series · 101 points"]
+
+
+@pytest.mark.parametrize("kept_points", [ALL, 0])
+def test_points_of_series_that_are_not_drawn_are_not_counted(lake, monkeypatch, kept_points):
+    monkeypatch.setattr(drawing, "_KEPT_POINTS", kept_points)
+    for fold in range(MAX_SERIES + 1):
+        values = [1.0, math.inf, "text"]
+        lake.publish(lake.log_rows("a", "m", values, steps=[0, 1, 2], tags={"fold": f"{fold:03}"}))
+    drawn = curves(lake, is_read_once=False).draw("step", ALL)
+    assert drawn.num_series == MAX_SERIES + 1
+    assert drawn.num_points == drawn.points.num_rows == 2 * MAX_SERIES
+    assert drawn.num_not_finite == drawn.num_texts == MAX_SERIES
