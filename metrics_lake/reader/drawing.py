@@ -51,6 +51,10 @@ _REPEATED: Final = f"""
 """
 _ONLY: Final = ", ".join(f"unnest($only_{name})" for name in SERIES_KEYS)
 _OF_SOME: Final = f"(SELECT * FROM {{points}} WHERE ({_KEYS}) IN (SELECT ({_ONLY})))"
+_IN_WINDOW: Final = f"""
+    SELECT {_KEYS}, count(*) AS points, count(step) > 0 AS has_step, count(value) > 0 AS is_number
+    FROM {{points}} GROUP BY {_KEYS}
+"""
 _PLACED: Final = {"step": "value IS NOT NULL AND step IS NOT NULL", "timestamp": "value IS NOT NULL"}
 # So that finite extremes are kept beside an infinity, and gaps are where they were.
 _APART: Final = "isfinite(value)"
@@ -161,7 +165,13 @@ class Curves:
 
     def _series(self) -> pa.Table:
         if self._found is None:
-            self._found = _series(self._summarise(), self._selection)
+            found = _of_summary(self._summarise(), self._selection)
+            left_out = pc.less(found.column("is_chosen"), found.column("is_number"))
+            if self._selection.is_window and pc.any(left_out).as_py():
+                # A summary is of all points: the first series may have none in the window.
+                run, _ = self._over(self._selection)
+                found = _chosen(run(_IN_WINDOW, {}))
+            self._found = found
         return self._found
 
     def _narrowed(self, chosen: pa.Table) -> Selection:
@@ -314,25 +324,30 @@ def _numbers(begins: Any) -> Any:
     return pc.subtract(pc.cumulative_sum(pc.cast(begins, pa.int64())), 1)
 
 
-def _series(summary: pa.Table, selection: Selection) -> pa.Table:
+def _of_summary(summary: pa.Table, selection: Selection) -> pa.Table:
+    """Return what ``_chosen`` does, from the summary of a selection's series and maybe of others."""
+    bindings: dict[str, Any] = {}
+    condition = Selection(selection.resources, selection.metrics, tags=selection.tags).sql(bindings)
+    sql = f"""
+        SELECT resource, metric, tags_key, "count" AS points,
+            "last_step".step IS NOT NULL AS has_step, "min" IS NOT NULL OR n_nan > 0 AS is_number
+        FROM summary WHERE {condition}
+    """
+    return _chosen(query.run(sql, bindings, summary=summary))
+
+
+def _chosen(series: pa.Table) -> pa.Table:
     """Return ``resource metric tags_key points has_step is_number is_chosen`` of each series.
 
     Those of which no point has a number cannot be drawn. Of the others chosen are the first series of each of
     the first metrics, those with one point a series last.
     """
-    bindings: dict[str, Any] = {}
-    ids = Selection(selection.resources, selection.metrics, tags=selection.tags)
-    condition = ids.sql(bindings)
     return query.run(
         f"""
-        WITH series AS (
-            SELECT resource, metric, tags_key, "count" AS points,
-                "last_step".step IS NOT NULL AS has_step, "min" IS NOT NULL OR n_nan > 0 AS is_number
-            FROM summary WHERE {condition}
-        ), numbered AS (
+        WITH numbered AS (
             SELECT *, bool_or(points > 1) OVER (PARTITION BY is_number, metric) AS is_curve,
                 row_number() OVER (PARTITION BY is_number, metric ORDER BY resource, tags_key) AS nth
-            FROM series
+            FROM found_series
         )
         SELECT * EXCLUDE (is_curve, nth),
             is_number AND nth <= {MAX_SERIES}
@@ -340,6 +355,5 @@ def _series(summary: pa.Table, selection: Selection) -> pa.Table:
                 AS is_chosen
         FROM numbered
         """,
-        bindings,
-        summary=summary,
+        found_series=series,
     )

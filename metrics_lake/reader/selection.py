@@ -241,6 +241,11 @@ class Selection:
         )
 
     @property
+    def is_window(self) -> bool:
+        """Whether of a series some rows may fit and others not."""
+        return self.steps is not None or self.since is not None or self.until is not None
+
+    @property
     def is_few(self) -> bool:
         """Whether only a few resources fit, each asked for by its id."""
         ids = self.resources

@@ -142,3 +142,12 @@ def test_points_of_series_that_are_not_drawn_are_not_counted(lake, monkeypatch, 
     assert drawn.num_series == MAX_SERIES + 1
     assert drawn.num_points == drawn.points.num_rows == 2 * MAX_SERIES
     assert drawn.num_not_finite == drawn.num_texts == MAX_SERIES
+
+
+@pytest.mark.parametrize("window", [{"steps": range(50, 60)}, {"since": 1_790_000_000 + MAX_SERIES}])
+def test_series_drawn_of_a_window_have_points_in_it(lake, window):
+    for run in range(MAX_SERIES):
+        lake.publish(lake.log_rows(f"old/{run:03}", "m", [1.0], steps=[0]))
+    lake.publish(lake.log_rows("run", "m", [1.0, 2.0, 3.0], steps=[0, 50, 51]))
+    (subtitle,) = lake.reader().history(**window).plot().title.subtitle
+    assert subtitle.startswith("1 series · ")
