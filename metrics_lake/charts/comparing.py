@@ -298,7 +298,7 @@ def _axis(column: Any) -> tuple[Any, str]:
         return pc.cast(column, pa.float64(), safe=False), "Q"
     if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
         micros = pc.cast(pc.cast(column, pa.timestamp("us")), pa.int64())
-        return pc.divide(pc.cast(micros, pa.float64()), 1000.0), "T"
+        return pc.divide(pc.cast(micros, pa.float64(), safe=False), 1000.0), "T"
     if pa.types.is_string(column.type) or pa.types.is_boolean(column.type):
         return pc.cast(column, pa.string()), "N"
     return pa.array([None if each is None else str(each) for each in column.to_pylist()], pa.string()), "N"

@@ -176,12 +176,12 @@ def _along(table: pa.Table, x: str) -> tuple[Any, str]:
         return table.column("step").combine_chunks(), "step"
     micros = pc.cast(table.column("timestamp"), pa.int64()).combine_chunks()
     if x == "timestamp":
-        return pc.divide(pc.cast(micros, pa.float64()), 1000.0), "time (UTC)"
+        return pc.divide(pc.cast(micros, pa.float64(), safe=False), 1000.0), "time (UTC)"
     starts = pa.table({"resource": table.column("resource"), "t": micros}).group_by("resource")
     first = starts.aggregate([("t", "min")])
     at = pc.index_in(table.column("resource").combine_chunks(), value_set=first.column("resource"))
     passed = pc.subtract(micros, pc.take(first.column("t_min").combine_chunks(), at))
-    seconds = pc.divide(pc.cast(passed, pa.float64()), 1e6)
+    seconds = pc.divide(pc.cast(passed, pa.float64(), safe=False), 1e6)
     longest = (pc.max(seconds).as_py() or 0.0) if len(seconds) else 0.0
     for least, unit, length in _UNITS:
         if longest >= least:

@@ -404,3 +404,15 @@ def test_a_legend_as_wide_as_its_place_has_as_many_columns_as_fit(lake):
 
     assert columns("container") == {"expr": "max(1, floor(width / 56.5))"}
     assert columns(600) == 10
+
+
+def test_times_of_any_year_have_a_place(lake):
+    years = [dt.datetime(year, 12, 31, 12, tzinfo=dt.UTC) for year in (1900, 9999)]
+    lake.log_series("run", "m", [0.5, 0.75], timestamps=years)
+    millis = [each.timestamp() * 1e3 for each in years]
+    spec = lake.history("run").plot(x="timestamp").to_dict()
+    assert [float(row["x"]) for row in points_of(spec)] == millis
+    spec = lake.history("run").plot(x="relative").to_dict()
+    assert [float(row["x"]) for row in points_of(spec)] == [0, (years[1] - years[0]).days]
+    spec = lake.sql("SELECT timestamp, value FROM metrics ORDER BY value").plot().to_dict()
+    assert [float(row["x"]) for row in points_of(spec)] == millis
