@@ -34,8 +34,8 @@ pc: Any = pyarrow.compute  # pyarrow-stubs knows no Python scalars as arguments
 _AXES: Final = ("step", "relative", "timestamp")
 _LEAST_POINTS: Final = 8
 _KEPT_POINTS: Final = 250_000
-"""Up to here points are read once and kept, about 70 bytes each: other smoothing is no new question. More are
-left to DuckDB, which can spill."""
+"""Up to here points are read once and kept, 24 bytes each and their ids: other smoothing is no new question.
+More are left to DuckDB, which can spill."""
 
 _KEPT_CURVES: Final = 6
 """Of how many selections: a dashboard shows the same ones again with each of its controls."""
@@ -122,7 +122,7 @@ class Curves:
         Args:
             x: ``"step"``, ``"relative"`` or ``"timestamp"``; None: the step where a series has any.
             max_points: Of all series.
-            downsample: What the history was thinned out to; never more than that.
+            downsample: What the history was thinned out to; not more than that, but eight at least.
             smooth: The weight of the past.
 
         Raises:
