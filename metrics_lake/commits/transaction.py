@@ -9,7 +9,6 @@ late can never be a second commit.
 
 from __future__ import annotations
 
-import random
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ from metrics_lake.errors import (
     PermissionDeniedError,
     StorageError,
 )
+from metrics_lake.jitter import jitter
 from metrics_lake.layout import log_key, table_prefix
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def commit(
         reason = conflict_of(intent, winner, log.table)
         if reason is not None:
             raise _lost(log, version, reason)
-        sleep(random.uniform(0, min(_FIRST_PAUSE_SECONDS * 2**attempt, 2.0)))  # noqa: S311 -- only jitter
+        sleep(jitter(0, min(_FIRST_PAUSE_SECONDS * 2**attempt, 2.0)))
     raise AssertionError  # pragma: no cover -- the loop returns or raises
 
 
@@ -208,7 +208,7 @@ def _offer(log: TableLog, version: int, body: _Body, sleep: Callable[[float], No
     failure: StorageError | None = None
     for attempt in range(_PUT_ATTEMPTS):
         if attempt:
-            sleep(random.uniform(0.5, 1.0) * min(_FIRST_PAUSE_SECONDS * 2**attempt, 10.0))  # noqa: S311
+            sleep(jitter(0.5, 1.0) * min(_FIRST_PAUSE_SECONDS * 2**attempt, 10.0))
         try:
             if log.storage.put_new(key, body.data):
                 return None

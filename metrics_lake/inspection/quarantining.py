@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 import warnings
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from metrics_lake.errors import (
 )
 from metrics_lake.inspection.objects import Checked, check_data_file, check_inbox_object
 from metrics_lake.inspection.report import Finding, Quarantine
+from metrics_lake.jitter import jitter
 from metrics_lake.layout import parse_inbox_key, quarantine_key
 from metrics_lake.resources import nearest
 from metrics_lake.schema import TABLES
@@ -130,7 +130,7 @@ def _quarantine_data_file(
             except CommitConflictError:
                 if attempt == _ATTEMPTS - 1:
                     raise
-                sleep(random.uniform(0, 0.1 * 2**attempt))  # noqa: S311 -- only jitter
+                sleep(jitter(0, 0.1 * 2**attempt))
                 continue
         return Quarantine(
             key=key,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import random
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 from metrics_lake.errors import ClosedError, InvalidInputError, MetricsLakeError, PermissionDeniedError
+from metrics_lake.jitter import jitter
 from metrics_lake.lakefile import LakeFile, require_lake
 from metrics_lake.points import (
     PointFields,
@@ -169,7 +169,7 @@ class LakeAccess:
         if self._compaction != "auto" or now < self._next_look or os.getpid() != self._made_in:
             return
         is_first = self._next_look == 0.0
-        self._next_look = now + _LOOK_SECONDS * random.uniform(1.0, 1.5)  # noqa: S311 -- spreads writers out
+        self._next_look = now + _LOOK_SECONDS * jitter(1.0, 1.5)
         if is_first:
             return
         try:

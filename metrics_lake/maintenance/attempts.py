@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from dataclasses import dataclass
 from itertools import count
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from metrics_lake.commits import CHECKPOINT_INTERVAL, Intent, commit, take_snapshot, write_checkpoint
 from metrics_lake.errors import CommitConflictError, ObjectNotFoundError, StorageError
+from metrics_lake.jitter import jitter
 from metrics_lake.layout import sidecar_key
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def drop_files(storage: Storage, table: str, files: Sequence[NewFile]) -> None:
 
 
 def _pause(attempt: int, sleep: Callable[[float], None]) -> None:
-    sleep(random.uniform(0, min(0.05 * 2**attempt, 5.0)))  # noqa: S311 -- only jitter
+    sleep(jitter(0, min(0.05 * 2**attempt, 5.0)))
 
 
 def _checkpoint_if_due(log: TableLog, version: int) -> None:

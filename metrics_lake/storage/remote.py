@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import random
 import threading
 import time
 import weakref
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from metrics_lake.errors import InvalidInputError, StorageError
+from metrics_lake.jitter import jitter
 from metrics_lake.storage.base import (
     ObjectInfo,
     Storage,
@@ -229,7 +229,7 @@ class RemoteStorage(Storage):
             is_over = attempt == _ATTEMPTS or time.monotonic() - begun > _PATIENCE_SECONDS
             if failure is not Failure.TRANSIENT or is_over or _is_ending(error):
                 raise self._error(failure, error, operation, at) from error
-            time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 -- jitter
+            time.sleep(pause * jitter(0.5, 1.5))
             pause *= _PAUSE_FACTOR
 
     def _error(self, failure: Failure, error: BaseException, operation: str, key: str) -> MetricsLakeError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import random  # noqa: TID251 -- seeded, of its own
 import threading
 import time
 from collections import deque

@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import json
 import os
-import random
+import secrets
 import shutil
 import socket
 import subprocess
@@ -300,7 +300,7 @@ def _free_ports(count: int) -> list[int]:
     """Return ports that are free now, below the range that the system hands out; so is each plus 10,000."""
     found: list[int] = []
     while len(found) < count:
-        port = random.randrange(12_000, 22_000)  # noqa: S311 -- no secret
+        port = 12_000 + secrets.randbelow(10_000)
         if port not in found and _is_free(port) and _is_free(port + _GRPC_OFFSET):
             found.append(port)
     return found

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from metrics_lake.errors import JournalError, MetricsLakeError
+from metrics_lake.jitter import jitter
 from metrics_lake.writer.exit import import_for_publishing
 from metrics_lake.writer.outbox import LakeReplacedError, Outbox
 
@@ -145,7 +145,7 @@ class Publisher:
         self._outbox.report("publishing", f"publishing failed and is tried again: {error}")
         with self._changed.lock:
             self.failed_rounds += 1
-            self._retry_at = time.monotonic() + self._retry_seconds * random.uniform(0.8, 1.2)  # noqa: S311
+            self._retry_at = time.monotonic() + self._retry_seconds * jitter(0.8, 1.2)
             self._retry_seconds = min(self._retry_seconds * 2, _LAST_RETRY_SECONDS)
             self._changed.notify_all()
 
