@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LAST_OF_STEP",
+    "ORDER",
     "HistoryQuery",
     "copied_rows",
     "history_query",
@@ -37,7 +38,7 @@ _SHOWN: Final = ("resource", "metric", "tags", "step", "timestamp", "value")
 _FULL: Final = ("kind", "text", "tags_key", "writer", "seq", "origin")
 _DECODING: Final = ("kind", "text")
 _SERIES: Final = ", ".join(SERIES_KEYS)
-_ORDER: Final = f"{_SERIES}, step NULLS FIRST, timestamp, writer, seq"
+ORDER: Final = f"{_SERIES}, step NULLS FIRST, timestamp, writer, seq"
 
 # Points without a step are no repeats of each other. With only those numbered that are repeated, drawing 200
 # series of 10,000 points took two thirds of the time (November 2026).
@@ -133,10 +134,10 @@ def history_query(
     needed = ", ".join(dict.fromkeys((*columns, *_DECODING, "tags_key", "writer", "seq")))
     smoothing = None
     if smooth is not None and (weight := _checked_weight(smooth)) > 0:
-        smoothing = Smoothing(weight, f"SELECT {needed} FROM ({points}) ORDER BY {_ORDER}")
+        smoothing = Smoothing(weight, f"SELECT {needed} FROM ({points}) ORDER BY {ORDER}")
         points = "SELECT * FROM {points}"
         notes["smooth"] = weight
-    order = _ORDER
+    order = ORDER
     marks: tuple[str, ...] = ()
     if downsample is not None:
         # The points of a series without steps are thinned along their timestamps, by themselves.

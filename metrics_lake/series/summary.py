@@ -24,7 +24,7 @@ from metrics_lake.series.sql import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["decode", "encode", "merge", "summarise", "summarise_sorted", "summary_schema"]
+__all__ = ["decode", "encode", "merge", "next_differs", "summarise", "summarise_sorted", "summary_schema"]
 
 pc: Any = pyarrow.compute  # pyarrow-stubs knows no Python scalars as arguments
 
@@ -93,7 +93,7 @@ def summarise_sorted(rows: pa.Table) -> pa.Table:
     """
     if rows.num_rows <= FEW_ROWS:
         return _summarise_few(rows)
-    is_end = pa.concat_arrays([_differs(rows), pa.array([True])])
+    is_end = pa.concat_arrays([next_differs(rows), pa.array([True])])
     run = pc.cumulative_sum(pc.cast(is_end, pa.int32()))
     # The number of ends up to and including a row is its run's, but for the end itself.
     run = pc.subtract(run, pc.cast(is_end, pa.int32()))
@@ -142,7 +142,7 @@ def summarise_sorted(rows: pa.Table) -> pa.Table:
     return summary.cast(summary_schema())
 
 
-def _differs(rows: pa.Table) -> Any:
+def next_differs(rows: pa.Table) -> Any:
     """Return for each row but the last whether the next one is of another series."""
     differs: Any = None
     for name in SERIES_KEYS:
